@@ -1,0 +1,132 @@
+"""Resolve a name, refuse forbidden addresses, connect to the very address that was checked."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from app.backends.errors import OriginConnectError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# IANA special-purpose address registries (RFC 6890 and its updates), less what is globally reachable.
+_FORBIDDEN_V4 = tuple(
+    map(
+        ipaddress.IPv4Network,
+        (
+            "0.0.0.0/8",  # this network, unspecified
+            "10.0.0.0/8",
+            "100.64.0.0/10",  # shared address space (CGNAT)
+            "127.0.0.0/8",
+            "169.254.0.0/16",  # link-local, cloud metadata
+            "172.16.0.0/12",
+            "192.0.0.0/24",  # IETF protocol assignments
+            "192.0.2.0/24",  # documentation
+            "192.88.99.0/24",  # 6to4 relay
+            "192.168.0.0/16",
+            "198.18.0.0/15",  # benchmarking
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, broadcast, and Istio's automatic VIPs 240.240.0.0/16
+        ),
+    )
+)
+_FORBIDDEN_V6 = tuple(
+    map(
+        ipaddress.IPv6Network,
+        (
+            "::/96",  # unspecified, loopback, IPv4-compatible
+            "::ffff:0:0/96",  # IPv4-mapped
+            "64:ff9b::/96",  # NAT64
+            "64:ff9b:1::/48",  # local NAT64
+            "100::/64",  # discard
+            "2001::/23",  # IETF protocol assignments, Teredo included
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4
+            "3fff::/20",  # documentation
+            "5f00::/16",  # segment routing
+            "fc00::/7",  # unique local
+            "fe80::/10",  # link-local
+            "fec0::/10",  # site-local, deprecated
+            "ff00::/8",  # multicast
+        ),
+    )
+)
+
+
+def is_forbidden(address: IPAddress) -> bool:
+    """Tell whether an address is none of the public Internet's, or embeds one that may not be."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return any(address in network for network in _FORBIDDEN_V4)
+    return any(address in network for network in _FORBIDDEN_V6)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialer:
+    """Opens TCP connections to origins. Every address is checked after resolution, and that address is dialled."""
+
+    overrides: Mapping[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
+    """`EGRESS_RESOLVE`: host and port to the address and port to dial in their place. Does not exempt."""
+    allowed: tuple[IPNetwork, ...] = ()
+    """`EGRESS_DIAL_ALLOW`: networks exempt from the guard."""
+
+    async def dial(self, host: str, port: int) -> socket.socket:
+        """Return a connected, non-blocking socket.
+
+        Addresses are tried one after another; the caller sets the deadline.
+
+        Raises:
+            OriginConnectError: the name does not resolve, every address is refused by the guard or by the origin.
+
+        """
+        addresses = await self._resolve(host, port)
+        checked = [(address, port) for address, port in addresses if self._is_allowed(address)]
+        if not checked:
+            raise OriginConnectError(f"{host} resolves to no address that may be dialled")
+        failure: OSError | None = None
+        for address, dial_port in checked:
+            try:
+                return await _connect(address, dial_port)
+            except OSError as error:
+                failure = error
+        reason = failure.strerror if failure and failure.strerror else type(failure).__name__
+        raise OriginConnectError(f"{host}: {reason}") from failure
+
+    async def _resolve(self, host: str, port: int) -> list[tuple[IPAddress, int]]:
+        host, port = self.overrides.get((host, port), (host, port))
+        try:
+            return [(ipaddress.ip_address(host), port)]
+        except ValueError:
+            pass
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        except (OSError, UnicodeError) as error:
+            raise OriginConnectError(f"{host} cannot be resolved") from error
+        # A scope id (fe80::1%eth0) only comes with addresses that the guard refuses.
+        unique = dict.fromkeys(str(sockaddr[0]).partition("%")[0] for *_, sockaddr in found)
+        return [(ipaddress.ip_address(address), port) for address in unique]
+
+    def _is_allowed(self, address: IPAddress) -> bool:
+        return not is_forbidden(address) or any(address in network for network in self.allowed)
+
+
+async def _connect(address: IPAddress, port: int) -> socket.socket:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004  IP version
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)  # noqa: FBT003  its signature
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(sock, (str(address), port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

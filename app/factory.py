@@ -1,0 +1,84 @@
+"""Composition: the application that uvicorn serves. Nothing is opened before its lifespan starts."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+
+from app.forward import Forward
+from app.lifespan import StartError, running
+from middleware.stack import layers
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from config.settings import Settings
+
+logger = logging.getLogger("egress")
+
+
+class Gateway(Starlette):
+    """The layers of `middleware.stack` around the catch-all route.
+
+    Starlette's own router and error layers are left out: they would cost more than the whole policy, and their
+    answers are not this gateway's.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__()
+        self._settings = settings
+        self._endpoint: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] == "http":
+            await super().__call__(scope, receive, send)
+        else:
+            raise RuntimeError(f"this gateway does not serve {scope['type']!r}")
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Wrap the catch-all route in the layers, the first one outermost.
+
+        Raises:
+            RuntimeError: the lifespan has not started.
+
+        """
+        if self._endpoint is None:
+            raise RuntimeError("the gateway serves within its lifespan only")
+        app = self._endpoint
+        for layer, args, kwargs in reversed(self.user_middleware):
+            app = layer(app, *args, **kwargs)
+        return app
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start, serve, end. Every failure is sent: one that is raised, uvicorn's `--lifespan auto` would ignore."""
+        await receive()
+        started = False
+        try:
+            async with running(self._settings, scope.setdefault("state", {})) as runtime:
+                self._endpoint = Forward(runtime.backends)
+                self.user_middleware = layers(runtime.store, runtime.settings.trust_domains, runtime.access_log.record)
+                self.middleware_stack = self.build_middleware_stack()
+                started = True
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except Exception as error:
+            if not isinstance(error, StartError):
+                logger.exception("unexpected error")
+            outcome = "shutdown" if started else "startup"
+            await send({"type": f"lifespan.{outcome}.failed", "message": str(error)})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+
+
+def create_app(settings: Settings | None = None) -> Gateway:
+    """Return the application.
+
+    Args:
+        settings: the settings; none reads them from the environment when the lifespan starts.
+
+    """
+    return Gateway(settings)

@@ -1,0 +1,155 @@
+"""The catch-all route: pick the backend, stream both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from app.backends.errors import OriginConnectError, OriginError
+from middleware.context import request_context
+from middleware.errors import (
+    DownstreamClosedError,
+    NoValidBackendError,
+    UpstreamAbortedError,
+    UpstreamConnectError,
+    UpstreamProtocolError,
+)
+from middleware.framing import check_framing, end_to_end
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.types import Receive, Scope, Send
+
+    from app.backends.table import BackendTable
+    from app.backends.transport import OriginResponse
+    from config.attributes import RawHeaders, RequestAttributes
+    from config.snapshot import Backend
+    from middleware.context import RequestContext
+
+VIA = (b"via", b"1.1 egress-gateway")
+"""RFC 9110 section 7.6.3. The version is the caller's, which is HTTP/1.1 or answered as such."""
+
+_CONTENT_LENGTH = frozenset({b"content-length"})
+_NO_LENGTH = frozenset({204, 304})
+"""Statuses whose `Content-Length` says nothing about this message; uvicorn would wait for such a body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send the request to its route's backend and stream the answer back. Nothing is buffered whole."""
+
+    backends: BackendTable
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = request_context(scope)
+        route, attributes = context.routed()
+        if route.backend is None:
+            raise NoValidBackendError("the backend reference of this route dangles")
+        transport = self.backends.transport(route.backend.upstream)
+        caller = _Caller(receive, context)
+        _, length, chunked = check_framing(scope["headers"])
+        headers = _request_head(route.backend, attributes, context.headers, length, chunked=chunked)
+        body = caller.body() if chunked or length else None
+        if body is None:
+            caller.watch()
+        began = time.perf_counter()
+        try:
+            target = attributes.path_and_query
+            response = await transport.exchange(attributes.method, target, headers, body)
+            context.upstream_seconds = time.perf_counter() - began
+            context.endpoint = response.endpoint
+            try:
+                await _answer(response, context, caller, send)
+            finally:
+                response.close()
+        except OriginConnectError as error:
+            raise UpstreamConnectError(str(error)) from error
+        except OriginError as error:
+            kind = UpstreamProtocolError if context.status is None else UpstreamAbortedError
+            raise kind(str(error)) from error
+        except asyncio.CancelledError:
+            caller.reraise_if_gone()
+            raise
+        finally:
+            caller.close()
+
+
+async def _answer(response: OriginResponse, context: RequestContext, caller: _Caller, send: Send) -> None:
+    """Pass the answer on, as fast as the caller takes it."""
+    status = response.status
+    headers = end_to_end(response.headers, _CONTENT_LENGTH if status in _NO_LENGTH else frozenset())
+    if not any(name == b"date" for name, _ in headers):
+        headers.append((b"date", formatdate(usegmt=True).encode()))  # RFC 9110 section 6.6.1
+    context.status = status
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    while part := await response.read():
+        context.bytes_out += len(part)
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    # The server reports the end of its own answer as a disconnect: nobody may listen for one any more.
+    caller.close()
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _request_head(
+    backend: Backend, attributes: RequestAttributes, headers: RawHeaders, length: int | None, *, chunked: bool
+) -> RawHeaders:
+    """Return the fields for the origin: `Host` and framing are this hop's own, the rest is what policy left."""
+    result: RawHeaders = [(b"host", backend.authority or _bracketed(attributes.host)), *headers, VIA]
+    if chunked:
+        result.append((b"transfer-encoding", b"chunked"))
+    elif length is not None:
+        result.append((b"content-length", b"%d" % length))
+    return result
+
+
+def _bracketed(host: str) -> bytes:
+    return f"[{host}]".encode() if ":" in host else host.encode()
+
+
+class _Caller:
+    """The caller's side of one request: its body, and whether it is still there."""
+
+    def __init__(self, receive: Receive, context: RequestContext) -> None:
+        self._receive = receive
+        self._context = context
+        self._task = asyncio.current_task()
+        self._watch: asyncio.Task[None] | None = None
+        self._gone = False
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """Yield the body's parts as they come; afterwards listen for the end of the connection."""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise DownstreamClosedError("the caller left within its request")
+            part: bytes = message.get("body", b"")
+            self._context.bytes_in += len(part)
+            more = message.get("more_body", False)
+            yield part
+        self.watch()
+
+    def watch(self) -> None:
+        """Cancel this request when the caller leaves."""
+        self._watch = asyncio.create_task(self._until_gone())
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def reraise_if_gone(self) -> None:
+        """Turn the cancellation of our own `watch` into what it means."""
+        if self._gone and self._task is not None and self._task.uncancel() == 0:
+            raise DownstreamClosedError("the caller left before its answer was complete") from None
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()

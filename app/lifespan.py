@@ -1,0 +1,139 @@
+"""Start and end of the gateway: check, load, open; and close in reverse."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.backends.dial import Dialer
+from app.backends.table import BackendTable
+from app.backends.tls import TrustRootsError
+from app.listeners.uvicorn_hook import REFUSED, SERVER_CONFIG
+from app.status import ListenError, Readiness, Reload, listen, status_app
+from app.telemetry.access_log import AccessLog, AccessLogError, open_sink
+from app.telemetry.log import configure_logging
+from config.errors import ConfigErrors, Severity
+from config.loading import load
+from config.settings import settings_from_environ
+from config.snapshot import SnapshotStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from uvicorn import Config
+
+    from config.settings import Settings
+    from middleware.context import Connection
+    from middleware.errors import GatewayError
+
+logger = logging.getLogger("egress")
+
+_TLS_HINT = (
+    "pass --ssl-certfile, --ssl-keyfile, --ssl-ca-certs (the CA of the callers) and --ssl-cert-reqs 2, "
+    "or set UVICORN_SSL_CERTFILE, UVICORN_SSL_KEYFILE, UVICORN_SSL_CA_CERTS and UVICORN_SSL_CERT_REQS"
+)
+
+
+class StartError(Exception):
+    """The gateway cannot start. The message is one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What runs between start and end."""
+
+    settings: Settings
+    store: SnapshotStore
+    backends: BackendTable
+    access_log: AccessLog
+
+
+@asynccontextmanager
+async def running(settings: Settings | None, state: dict[str, Any]) -> AsyncIterator[Runtime]:
+    """Open everything the gateway needs, and close it in reverse at the end.
+
+    Args:
+        settings: the settings; none reads them from the environment.
+        state: the lifespan's state, through which the listener and the application know each other.
+
+    Raises:
+        StartError: it cannot start; the faults of the configuration are logged, each with its place.
+
+    """
+    server: Config | None = state.pop(SERVER_CONFIG, None)
+    if server is not None:
+        configure_logging()
+    try:
+        settings = settings or settings_from_environ()
+        if server is not None:
+            _check_tls(server)
+            _set_timeouts(server, settings)
+        snapshot, findings = load(settings)
+    except ConfigErrors as errors:
+        for finding in errors.findings:
+            logger.log(logging.ERROR, "%s", finding, extra={"code": finding.code})
+        count = len(errors.findings)
+        raise StartError(
+            f"the configuration cannot be used: {count} fault{'s' if count > 1 else ''}, see above"
+        ) from None
+    for finding in findings:
+        level = logging.ERROR if finding.severity is Severity.ERROR else logging.WARNING
+        logger.log(level, "%s", finding, extra={"code": finding.code})
+    async with AsyncExitStack() as stack:
+        readiness = Readiness()
+        try:
+            access_log = AccessLog(open_sink(settings.access_log))
+            stack.callback(access_log.close)
+            backends = BackendTable(Dialer(settings.resolve, settings.dial_allow))
+            stack.push_async_callback(backends.aclose)
+            await backends.reconcile(snapshot)
+            if settings.status_listen is not None:
+                status_server = await listen(status_app(readiness), settings.status_listen)
+                stack.callback(status_server.close)
+        except (AccessLogError, ListenError, TrustRootsError) as error:
+            raise StartError(str(error)) from error
+
+        def refused(connection: Connection, problem: GatewayError) -> str:
+            return access_log.record_refused(connection, problem, snapshot.gateway)
+
+        state[REFUSED] = refused
+        readiness.status, readiness.revision, readiness.last_reload = "ready", snapshot.revision, Reload.succeeded()
+        logger.info(
+            "ready",
+            extra={"gateway": snapshot.gateway, "revision": snapshot.revision, "hosts": len(snapshot.exact)},
+        )
+        try:
+            yield Runtime(settings, SnapshotStore(snapshot), backends, access_log)
+        finally:
+            readiness.status = "draining"
+
+
+def _check_tls(server: Config) -> None:
+    """Refuse to serve where callers would not be asked for a certificate, or none could be verified.
+
+    Raises:
+        StartError: uvicorn's flags are not those of a gateway that knows its callers.
+
+    """
+    context = server.ssl
+    if context is None:
+        raise StartError(f"uvicorn would serve plain HTTP, whatever --ssl-cert-reqs says: {_TLS_HINT}")
+    if context.verify_mode is not ssl.CERT_REQUIRED:
+        raise StartError(f"uvicorn would accept callers without a certificate: {_TLS_HINT}")
+    if not context.cert_store_stats()["x509_ca"]:
+        raise StartError(f"uvicorn has no CA to verify callers with: {_TLS_HINT}")
+
+
+def _set_timeouts(server: Config, settings: Settings) -> None:
+    """Put our defaults in the place of uvicorn's; what was passed to uvicorn itself stays."""
+    if server.timeout_keep_alive == _UVICORN_KEEP_ALIVE:
+        server.timeout_keep_alive = settings.keepalive_timeout
+    if server.timeout_graceful_shutdown is None:
+        server.timeout_graceful_shutdown = settings.drain_timeout
+
+
+_UVICORN_KEEP_ALIVE = 5
+"""uvicorn's default, in seconds: too short for callers that keep connections."""

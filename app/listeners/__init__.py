@@ -1,0 +1,1 @@
+"""Where callers come from: each listener publishes a `Connection` for the layers."""

@@ -1,0 +1,210 @@
+"""One JSON line for every request, written in batches by a thread of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from middleware.context import target_of
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from middleware.context import Connection, RequestContext
+    from middleware.errors import GatewayError
+
+BATCH_SECONDS = 0.05
+"""How long lines are gathered before one write. A line is out within 0.2 s of the end of its response."""
+MAX_WAITING_LINES = 100_000
+"""Lines kept while the log's reader is slow; beyond that they are counted and dropped."""
+
+
+MAX_LOGGED_PATH = 512
+"""Bytes of a path that was refused; a canonical one is logged whole."""
+
+
+class AccessLogError(Exception):
+    """The access log cannot be opened."""
+
+
+class LineSink(Protocol):
+    """Where finished lines go."""
+
+    def write(self, line: bytes) -> None:
+        """Take one line, its line end included."""
+
+    def close(self) -> None:
+        """Write out what is waiting."""
+
+
+class NoSink:
+    """`EGRESS_ACCESS_LOG=off`."""
+
+    def write(self, line: bytes) -> None:
+        """Drop the line."""
+
+    def close(self) -> None:
+        """Nothing waits."""
+
+
+class FileSink:
+    """Writes lines to a file descriptor from a thread, so that a slow or full log never holds up a request."""
+
+    def __init__(self, fd: int, *, owned: bool) -> None:
+        self._fd = fd
+        self._owned = owned
+        self._lines: list[bytes] = []
+        self._news = threading.Event()
+        self._closing = False
+        self.dropped = 0
+        """Lines that were lost because the log could not be written."""
+        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        """Take one line. Never blocks."""
+        if len(self._lines) >= MAX_WAITING_LINES:
+            self.dropped += 1
+            return
+        self._lines.append(line)
+        if not self._news.is_set():
+            self._news.set()
+
+    def close(self) -> None:
+        """Write out what is waiting, within two seconds."""
+        self._closing = True
+        self._news.set()
+        self._thread.join(timeout=2.0)
+        if self._owned and not self._thread.is_alive():
+            os.close(self._fd)
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._news.wait()
+            self._news.clear()
+            if not self._closing:
+                time.sleep(BATCH_SECONDS)
+            lines, self._lines = self._lines, []
+            self._write_all(lines)
+        self._write_all(self._lines)
+
+    def _write_all(self, lines: list[bytes]) -> None:
+        data = memoryview(b"".join(lines))
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+        except OSError:
+            # A closed pipe or a full disk stops the log, not the traffic.
+            self.dropped += len(lines)
+
+
+def open_sink(destination: str) -> LineSink:
+    """Open the destination that `EGRESS_ACCESS_LOG` names: `stdout`, `stderr`, `off` or a file, which is appended to.
+
+    Raises:
+        AccessLogError: the file cannot be opened.
+
+    """
+    match destination:
+        case "off":
+            return NoSink()
+        case "stdout":
+            return FileSink(sys.stdout.fileno(), owned=False)
+        case "stderr":
+            return FileSink(sys.stderr.fileno(), owned=False)
+        case _:
+            try:
+                fd = os.open(destination, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            except OSError as error:
+                raise AccessLogError(f"EGRESS_ACCESS_LOG={destination} cannot be opened: {error.strerror}") from error
+            return FileSink(fd, owned=True)
+
+
+class AccessLog:
+    """Makes the line of a request and hands it to the sink."""
+
+    def __init__(self, sink: LineSink) -> None:
+        self._sink = sink
+
+    def record(self, scope: Scope, context: RequestContext) -> None:
+        """Log a request that has ended, or was aborted."""
+        self._sink.write(encode(access_fields(scope, context)))
+
+    def record_refused(self, connection: Connection, problem: GatewayError, gateway: str) -> str:
+        """Log a request that the parser refused, so that no scope exists, and return its decision id."""
+        decision_id = str(uuid.uuid4())
+        fields = {
+            "time": _timestamp(time.time()),
+            "level": "warning",
+            "request_id": str(uuid.uuid4()),
+            "decision_id": decision_id,
+            "gateway": gateway,
+            "src.addr": _address(connection),
+            "http.status": int(problem.status),
+            "decision": "deny",
+            "reason": problem.reason,
+            "error": str(problem),
+        }
+        self._sink.write(encode(fields))
+        return decision_id
+
+    def close(self) -> None:
+        """Write out what is waiting."""
+        self._sink.close()
+
+
+def access_fields(scope: Scope, context: RequestContext) -> dict[str, Any]:
+    """Return the fields of a request's line, in their order. The query is not among them: it may hold secrets."""
+    attributes, route, decision = context.attributes, context.route, context.decision
+    raw_path = target_of(scope).partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
+    allowed = decision.allowed if decision else not context.reason
+    return {
+        "time": _timestamp(context.start_time),
+        "level": "warning" if context.reason or context.error else "info",
+        "request_id": context.request_id,
+        "decision_id": context.decision_id,
+        "gateway": context.snapshot.gateway,
+        "route": route.name if route else None,
+        "backend": route.backend.name if route and route.backend else None,
+        "endpoint": context.endpoint or None,
+        "src.addr": _address(context.connection),
+        "src.identity": str(context.peer.spiffe_id) if context.peer else None,
+        "http.method": scope["method"],
+        "http.host": attributes.host if attributes else None,
+        "http.path": attributes.path if attributes else raw_path,
+        "http.version": f"HTTP/{scope['http_version']}",
+        "http.status": context.status,
+        "bytes_in": context.bytes_in,
+        "bytes_out": context.bytes_out,
+        "duration_ms": round((time.perf_counter() - context.started) * 1000, 3),
+        "upstream_ms": None if context.upstream_seconds is None else round(context.upstream_seconds * 1000, 3),
+        "decision": "allow" if allowed else "deny",
+        # Why policy decided so; a request that policy let through can still fail for another reason.
+        "reason": context.reason if allowed and context.reason else _policy_reason(context),
+        "rule": decision.rule if decision else None,
+        "error": context.error or None,
+    }
+
+
+def _policy_reason(context: RequestContext) -> str | None:
+    return str(context.decision.reason) if context.decision else context.reason or None
+
+
+def encode(fields: dict[str, Any]) -> bytes:
+    """Return the line: what python-json-logger writes for a record with these fields."""
+    return json.dumps(fields).encode() + b"\n"
+
+
+def _timestamp(unix_seconds: float) -> str:
+    return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _address(connection: Connection) -> str:
+    host = f"[{connection.address}]" if ":" in connection.address else connection.address
+    return f"{host}:{connection.port}"

@@ -1,0 +1,1 @@
+"""What the operator wrote, compiled to one immutable snapshot, and the pure policies that decide on it."""

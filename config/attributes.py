@@ -1,0 +1,78 @@
+"""Facts about one caller and one request: the only input of a decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RawHeaders = list[tuple[bytes, bytes]]
+"""Header fields as they came: lower-cased names, values without surrounding white space."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpiffeId:
+    """A SPIFFE ID that passed every rule of `parse_spiffe_id`. Source: SPIFFE-ID, section 2."""
+
+    trust_domain: str
+    path: str
+    """With its leading slash."""
+    namespace: str | None = None
+    """Kubernetes namespace, of the form `/ns/NS/sa/SA` only."""
+    service_account: str | None = None
+
+    def __str__(self) -> str:
+        return f"spiffe://{self.trust_domain}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The authenticated caller: what its certificate says."""
+
+    spiffe_id: SpiffeId
+    subject_alt_names: tuple[str, ...] = ()
+    issuer: str = ""
+    """RFC 4514 string of the issuer's distinguished name."""
+    subject: str = ""
+    certificate: str = field(default="", repr=False)
+    """The leaf, PEM."""
+
+
+@dataclass(slots=True)
+class RequestAttributes:
+    """What policies may read about a request. `host` and `path` are the ones that will be used, never the caller's."""
+
+    peer: Peer
+    method: str
+    host: str
+    """Canonical destination host: the one that was looked up."""
+    path: str
+    """Canonical path: exactly what is forwarded."""
+    query: str | None = None
+    """Without its `?`, as sent; none if there is no `?`."""
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """End-to-end request headers, before any rewriting."""
+    scheme: str = "https"
+    """Scheme the caller used on its connection to the gateway."""
+    version: str = "1.1"
+    raw_host: str = ""
+    """`Host` as the caller sent it."""
+    source_address: str = ""
+    source_port: int = 0
+    destination_address: str = ""
+    """Local address of the connection to the gateway."""
+    destination_port: int = 0
+    start_time: float = 0.0
+    """Unix time in seconds."""
+    gateway: str = ""
+    route: str = ""
+    backend: str = ""
+    activations: dict[bool, Any] = field(default_factory=dict, repr=False)
+    """`config.cel` keeps its view of these attributes here, once per request."""
+
+    @property
+    def path_and_query(self) -> str:
+        """The request target in origin form."""
+        return self.path if self.query is None else f"{self.path}?{self.query}"

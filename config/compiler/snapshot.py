@@ -1,0 +1,274 @@
+"""Service entries, routes and backends to virtual hosts."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from config.compiler.attachment import Level, attach_policies
+from config.compiler.policies import compile_request_headers, compile_rules
+from config.errors import Finding, Severity, nearest
+from config.policy.authorization import Action, Authorization, Rule
+from config.policy.upstream import Upstream, UpstreamTls
+from config.resources import AGENTGATEWAY, ISTIO
+from config.snapshot import Backend, Route, Snapshot, VirtualHost
+
+if TYPE_CHECKING:
+    from config.compiler.attachment import Attachment
+    from config.errors import Location
+    from config.manifests import Document
+    from config.model.backend import AgentgatewayBackend
+    from config.model.gateway import Gateway
+    from config.model.policy import AgentgatewayPolicy
+    from config.model.route import HTTPRoute
+    from config.model.service_entry import ServiceEntry
+    from config.policy.headers import HeaderRewrite
+    from config.resources import Parsed, Resources
+    from config.settings import Settings
+
+USE_WAYPOINT = "istio.io/use-waypoint"
+USE_WAYPOINT_NAMESPACE = "istio.io/use-waypoint-namespace"
+
+
+def compile_snapshot(
+    resources: Resources, settings: Settings, *, revision: str, deny_everything: bool = False
+) -> tuple[Snapshot | None, list[Finding]]:
+    """Compile the manifests of one gateway.
+
+    Every fault is collected, and the part it stands in fails closed, so that the snapshot is safe to serve with them.
+
+    Args:
+        resources: what could be read.
+        settings: which gateway this is, and the default action.
+        revision: names the snapshot.
+        deny_everything: a file could not be read at all, so a Deny may be missing anywhere.
+
+    Returns:
+        The snapshot, or none where it is unclear which gateway this is; and every finding.
+
+    """
+    gateway, findings = _select_gateway(resources, settings.gateway)
+    if gateway is None:
+        return None, findings
+    attachments, faults = attach_policies(resources)
+    compiler = _Compiler(resources, settings, gateway, attachments, [*findings, *faults])
+    if deny_everything:
+        compiler.denied_targets.add("")
+    return compiler.compile(revision), compiler.findings
+
+
+def _select_gateway(resources: Resources, wanted: str | None) -> tuple[Parsed[Gateway] | None, list[Finding]]:
+    gateways = resources.gateways
+    if wanted is not None:
+        if found := gateways.get(wanted):
+            return found, []
+        hint = nearest(wanted, gateways)
+        return None, [Finding("no-gateway", f"EGRESS_GATEWAY names {wanted!r}, which is no Gateway", hint=hint)]
+    if len(gateways) == 1:
+        return next(iter(gateways.values())), []
+    if not gateways:
+        return None, [Finding("no-gateway", "the manifests hold no Gateway", hint="add the one this process is")]
+    names = ", ".join(sorted(gateways))
+    return None, [Finding("several-gateways", f"the manifests hold {names}", hint="choose with EGRESS_GATEWAY")]
+
+
+@dataclass(slots=True)
+class _Compiler:
+    resources: Resources
+    settings: Settings
+    gateway: Parsed[Gateway]
+    attachments: list[Attachment]
+    findings: list[Finding]
+    denied_targets: set[str] = field(default_factory=set)
+    """Targets of policies that could not be read, as `namespace/name`; the empty string denies everything."""
+    rules: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
+    headers: dict[str, HeaderRewrite | None] = field(default_factory=dict)
+
+    def compile(self, revision: str) -> Snapshot:
+        for document in self.resources.refused_policies:
+            self.denied_targets |= _targets_of_refused(document)
+        # Every policy is compiled once, attached or not, so that every fault is found.
+        for policy in self.resources.policies.values():
+            self.rules[policy.key] = compile_rules(policy, self.findings)
+            self.headers[policy.key] = compile_request_headers(policy, self.findings)
+        backends = {name: self._backend(parsed) for name, parsed in self.resources.backends.items()}
+        routes = self._routes_by_service()
+        exact: dict[str, VirtualHost] = {}
+        wildcards: dict[str, VirtualHost] = {}
+        for entry in sorted(self.resources.service_entries.values(), key=lambda parsed: parsed.age):
+            if not self._is_enrolled(entry):
+                continue
+            for index, pattern in enumerate(entry.model.spec.hosts):
+                host = pattern.lower()
+                table, key = (wildcards, host[2:]) if host.startswith("*.") else (exact, host)
+                if winner := table.get(key):
+                    self._warn(
+                        "host-conflict",
+                        f"{host} also belongs to {winner.name}, which is in force",
+                        entry.locate("spec", "hosts", index),
+                    )
+                    continue
+                ports = frozenset(port.number for port in entry.model.spec.ports)
+                route = self._route(entry, routes.get(entry.name, []), backends, host)
+                table[key] = VirtualHost(entry.name, ports, route)
+        return Snapshot(revision, self.gateway.name, exact, wildcards)
+
+    def _error(self, code: str, message: str, place: Location, hint: str = "") -> None:
+        self.findings.append(Finding(code, message, place, hint))
+
+    def _warn(self, code: str, message: str, place: Location, hint: str = "") -> None:
+        self.findings.append(Finding(code, message, place, hint, severity=Severity.WARNING))
+
+    def _is_enrolled(self, entry: Parsed[ServiceEntry]) -> bool:
+        """Tell whether a service is this gateway's: its own label decides, else its namespace's."""
+        labels = entry.model.metadata.labels
+        if USE_WAYPOINT not in labels and (namespace := self.resources.namespaces.get(f"/{entry.namespace}")):
+            labels = namespace.model.metadata.labels
+        namespace_name = labels.get(USE_WAYPOINT_NAMESPACE, entry.namespace)
+        enrolled = f"{namespace_name}/{labels.get(USE_WAYPOINT)}" == self.gateway.name
+        if not enrolled:
+            self._warn(
+                "not-enrolled",
+                f"ServiceEntry {entry.name} is not served: its label {USE_WAYPOINT} does not name {self.gateway.name}",
+                entry.document.location,
+                f"label it {USE_WAYPOINT}: {self.gateway.model.metadata.name}",
+            )
+        return enrolled
+
+    def _backend(self, parsed: Parsed[AgentgatewayBackend]) -> Backend:
+        spec = parsed.model.spec
+        host = spec.static.host.lower().removesuffix(".")
+        tls = None if spec.policies.tls is None else UpstreamTls(server_name=host)
+        return _named(parsed.name, Upstream(host, spec.static.port, tls))
+
+    def _routes_by_service(self) -> dict[str, list[Parsed[HTTPRoute]]]:
+        """Resolve every `parentRefs` entry. Routes of one service come in order of precedence: the older first."""
+        result: dict[str, list[Parsed[HTTPRoute]]] = {}
+        for route in sorted(self.resources.routes.values(), key=lambda parsed: parsed.age):
+            for index, parent in enumerate(route.model.spec.parent_refs):
+                place = route.locate("spec", "parentRefs", index)
+                name = f"{parent.namespace or route.namespace}/{parent.name}"
+                if (parent.group, parent.kind) != (ISTIO, "ServiceEntry"):
+                    message = f"a route attaches to a ServiceEntry of {ISTIO}, not to a {parent.kind} of {parent.group}"
+                    self._error("invalid-parent", message, place)
+                elif name not in self.resources.service_entries:
+                    self._error("dangling-reference", f"there is no ServiceEntry {name}", place, "correct the name")
+                elif parent.namespace not in {None, route.namespace}:
+                    self._error("invalid-parent", "a route attaches to services of its own namespace", place)
+                else:
+                    result.setdefault(name, []).append(route)
+        for name, routes in result.items():
+            for route in routes[1:]:
+                place = route.document.location
+                self._warn("shadowed-route", f"{routes[0].name} already takes every request of {name}", place)
+        return result
+
+    def _route(
+        self,
+        entry: Parsed[ServiceEntry],
+        routes: list[Parsed[HTTPRoute]],
+        backends: dict[str, Backend],
+        host: str,
+    ) -> Route:
+        if not routes:
+            targets = [(Level.GATEWAY, self.gateway.name), (Level.SERVICE_ENTRY, entry.name)]
+            return self._assemble(entry.name, targets, self._direct_backend(entry, host))
+        route = routes[0]
+        rule = route.model.spec.rules[0]
+        targets = [
+            (Level.GATEWAY, self.gateway.name),
+            (Level.SERVICE_ENTRY, entry.name),
+            (Level.ROUTE, route.name),
+            (Level.RULE, f"{route.name}#{rule.name}"),
+        ]
+        reference = rule.backend_refs[0]
+        name = f"{reference.namespace or route.namespace}/{reference.name}"
+        place = route.locate("spec", "rules", 0, "backendRefs", 0)
+        backend = None
+        if (reference.group, reference.kind) != (AGENTGATEWAY, "AgentgatewayBackend"):
+            message = f"a backendRef to {reference.kind!r} of {reference.group!r} is not available yet"
+            self._error("invalid-backend", message, place, f"refer to an AgentgatewayBackend of {AGENTGATEWAY}")
+        elif reference.namespace not in {None, route.namespace}:
+            self._error("reference-not-granted", "a backendRef into another namespace is not available yet", place)
+        elif (backend := backends.get(name)) is None:
+            self._error("dangling-reference", f"there is no AgentgatewayBackend {name}", place, nearest(name, backends))
+        return self._assemble(route.name, targets, backend)
+
+    def _direct_backend(self, entry: Parsed[ServiceEntry], host: str) -> Backend | None:
+        """Return the host itself, on the service's first HTTP port and in plain text, for a service without a route."""
+        port = next((port for port in entry.model.spec.ports if port.protocol in {"HTTP", "HTTP2", "GRPC"}), None)
+        if port is None or host.startswith("*."):
+            self._error(
+                "no-route",
+                f"ServiceEntry {entry.name} has no HTTPRoute, and {host} cannot be forwarded to without one",
+                entry.document.location,
+                "add an HTTPRoute with a backend",
+            )
+            return None
+        return _named(entry.name, Upstream(host, port.number))
+
+    def _assemble(self, name: str, targets: list[tuple[Level, str]], backend: Backend | None) -> Route:
+        """Merge the policies of every level, weak to strong."""
+        policies = [self._policies(level, target) for level, target in targets]
+        rules = [rule for level in policies for policy in level for rule in self.rules[policy.key]]
+        if "" in self.denied_targets or not self.denied_targets.isdisjoint(target for _, target in targets):
+            rules.insert(0, Rule(f"{name}#unreadable-policy", Action.DENY, None))
+        headers: HeaderRewrite | None = None
+        for level in policies:
+            # The oldest policy of the strongest level that has one.
+            headers = next((found for policy in level if (found := self.headers[policy.key])), headers)
+        authorization = Authorization.of(rules, default_allowed=self.settings.default_action == "allow")
+        return Route(name, authorization, headers, backend)
+
+    def _policies(self, level: Level, target: str) -> list[Parsed[AgentgatewayPolicy]]:
+        return [a.policy for a in self.attachments if (a.level, a.target) == (level, target)]
+
+
+def _named(name: str, upstream: Upstream) -> Backend:
+    """Name an upstream, and work out the `Host` it is sent."""
+    try:
+        ipaddress.ip_address(upstream.host)
+    except ValueError:
+        default_port = 443 if upstream.tls else 80
+        port = "" if upstream.port == default_port else f":{upstream.port}"
+        return Backend(name, upstream, f"{upstream.host}{port}".encode())
+    return Backend(name, upstream, None)
+
+
+_HARMLESS_BLOCKS = frozenset(
+    {
+        "traffic.directResponse",
+        "traffic.retry",
+        "traffic.timeouts",
+        "frontend.accessLog",
+        "frontend.metrics",
+        "frontend.tracing",
+    }
+)
+"""Policy blocks whose absence opens nothing and lets no spoofed header through."""
+
+
+def _targets_of_refused(document: Document) -> set[str]:
+    """Return what is denied because a policy could not be read: its targets, or everything where they are unclear.
+
+    A policy that holds harmless blocks only is simply left out.
+    """
+    everything = {""}
+    spec, metadata = document.data.get("spec"), document.data.get("metadata")
+    if not isinstance(spec, dict) or not isinstance(metadata, dict):
+        return everything
+    sections = {
+        name: block for name, block in spec.items() if name not in {"targetRefs", "targetSelectors", "strategy"}
+    }
+    blocks = {
+        f"{name}.{inner}" for name, block in sections.items() for inner in (block if isinstance(block, dict) else [""])
+    }
+    if blocks and blocks <= _HARMLESS_BLOCKS:
+        return set()
+    references = spec.get("targetRefs")
+    if not isinstance(references, list) or not references:
+        return everything
+    names = {reference.get("name") if isinstance(reference, dict) else None for reference in references}
+    namespace = metadata.get("namespace", "default")
+    return everything if None in names else {f"{namespace}/{name}" for name in names}

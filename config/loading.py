@@ -1,0 +1,60 @@
+"""Paths to a snapshot in one call: the server, a reload and the commands share it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from config.compiler import compile_snapshot
+from config.errors import ConfigErrors, Finding, Severity
+from config.manifests import MAX_FILE_BYTES, find_files, read_documents
+from config.resources import parse_resources
+
+if TYPE_CHECKING:
+    from config.manifests import Document
+    from config.settings import Settings
+    from config.snapshot import Snapshot
+
+
+def load(settings: Settings) -> tuple[Snapshot, tuple[Finding, ...]]:
+    """Read, check and compile the manifests that the settings name.
+
+    Returns:
+        The snapshot, and the findings that did not stop it: warnings, and with `EGRESS_STRICT=false` the faults whose
+        part fails closed.
+
+    Raises:
+        ConfigErrors: no manifests, no Gateway, or with `EGRESS_STRICT=true` any fault; all of them, not the first.
+
+    """
+    files, findings = find_files(settings.config)
+    if findings:
+        raise ConfigErrors(findings)
+    documents: list[Document] = []
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            content = path.read_bytes()
+            text = content.decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            findings.append(Finding("unreadable-file", f"{path} cannot be read: {reason}"))
+            continue
+        if len(content) > MAX_FILE_BYTES:
+            findings.append(Finding("file-too-large", f"{path} has more than {MAX_FILE_BYTES} bytes"))
+            continue
+        digest.update(content)
+        found, faults = read_documents(str(path), text)
+        documents += found
+        findings += faults
+    unreadable = bool(findings)
+    resources, faults = parse_resources(documents)
+    findings += faults
+    snapshot, faults = compile_snapshot(
+        resources, settings, revision=digest.hexdigest()[:12], deny_everything=unreadable
+    )
+    findings += faults
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if snapshot is None or (settings.strict and errors):
+        raise ConfigErrors(errors)
+    return snapshot, tuple(findings)

@@ -1,0 +1,191 @@
+"""YAML files to documents that remember where every value stood.
+
+Only syntax lives here. Nodes are composed, not constructed, so that each keeps its line and no tag can build an
+object. Kubernetes reads YAML through JSON: dates and sexagesimal numbers therefore stay strings, keys are strings.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from config.errors import Finding, Location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+MAX_FILE_BYTES = 16 * 1024 * 1024
+MAX_DOCUMENT_NODES = 200_000
+"""Nodes of one document with every alias expanded: bounds alias bombs ("billion laughs")."""
+MAX_DEPTH = 64
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+")
+_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?")
+
+
+class _ManifestSyntaxError(Exception):
+    """A document that cannot be read; carries its finding."""
+
+    def __init__(self, finding: Finding) -> None:
+        self.finding = finding
+        super().__init__(str(finding))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One manifest: its plain data, and the node tree that knows where each value stands."""
+
+    file: str
+    data: dict[str, Any]
+    node: yaml.Node = field(repr=False)
+
+    @property
+    def location(self) -> Location:
+        """Where the document begins."""
+        return _location(self.file, self.node)
+
+    def locate(self, path: Iterable[str | int], *, key: bool = False) -> Location:
+        """Return where the value at a path stands, or its key; the nearest ancestor's place if it is missing."""
+        node, found = self.node, self.node
+        for step in path:
+            key_node, value = _child(node, step)
+            if value is None:
+                break
+            node = value
+            found = key_node if key and key_node is not None else value
+        return _location(self.file, found)
+
+    def items(self) -> list[Document]:
+        """Unfold a `v1` `List` into its documents."""
+        _, items = _child(self.node, "items")
+        if not isinstance(items, yaml.SequenceNode):
+            return []
+        values = self.data.get("items")
+        pairs = zip(items.value, values if isinstance(values, list) else [], strict=True)
+        return [Document(self.file, value, node) for node, value in pairs if isinstance(value, dict)]
+
+
+def find_files(paths: Sequence[str]) -> tuple[list[Path], list[Finding]]:
+    """Return the manifest files under files and directories, in the order they are read.
+
+    Directories are read recursively and sorted; names that begin with a dot are skipped, as a ConfigMap mount keeps
+    its `..data` link there.
+    """
+    files: dict[Path, None] = {}
+    findings: list[Finding] = []
+    for name in paths:
+        path = Path(name)
+        if path.is_dir():
+            inside = (p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
+            visible = (p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts))
+            files.update(dict.fromkeys(sorted(visible)))
+        elif path.is_file():
+            files[path] = None
+        else:
+            findings.append(
+                Finding("config-not-found", f"EGRESS_CONFIG names {name!r}, which does not exist", hint="correct it")
+            )
+    if not files and not findings:
+        findings.append(
+            Finding(
+                "no-manifests",
+                f"no manifests (*.yaml, *.yml, *.json) in {':'.join(paths) or 'an empty EGRESS_CONFIG'}",
+                hint="set EGRESS_CONFIG to the files or directories with your manifests",
+            )
+        )
+    return list(files), findings
+
+
+def read_documents(file: str, text: str) -> tuple[list[Document], list[Finding]]:
+    """Split one file into its documents. A document that is no mapping, or repeats a key, becomes a finding."""
+    documents: list[Document] = []
+    findings: list[Finding] = []
+    try:
+        for node in yaml.compose_all(text, Loader=_LOADER):
+            if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
+                continue  # an empty document between two `---`
+            try:
+                data = _Reader(file).value(node, 0)
+            except _ManifestSyntaxError as error:
+                findings.append(error.finding)
+                continue
+            if isinstance(data, dict):
+                documents.append(Document(file, data, node))
+            else:
+                findings.append(Finding("not-a-mapping", "a manifest must be a mapping", _location(file, node)))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = Location(file, mark.line + 1, mark.column + 1) if mark else Location(file)
+        findings.append(Finding("yaml-syntax", f"not valid YAML: {error.problem}", place))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        findings.append(Finding("yaml-syntax", f"not readable as YAML: {type(error).__name__}", Location(file)))
+    return documents, findings
+
+
+class _Reader:
+    """Turns nodes into plain data, within the bounds of one document."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.nodes = 0
+
+    def value(self, node: yaml.Node, depth: int) -> Any:
+        self.nodes += 1
+        if self.nodes > MAX_DOCUMENT_NODES or depth > MAX_DEPTH:
+            raise self._fault(node, "yaml-limit", f"more than {MAX_DOCUMENT_NODES} values or {MAX_DEPTH} levels")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, depth + 1) for item in node.value]
+        return self._scalar(node)
+
+    def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = self._scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise self._fault(key_node, "yaml-merge", "merge keys (<<) are not supported: write the fields out")
+            if not isinstance(key, str):
+                raise self._fault(key_node, "yaml-key", "a key must be a string: put it in quotes")
+            if key in result:
+                raise self._fault(key_node, "duplicate-key", f"the key {key!r} stands twice in one mapping")
+            result[key] = self.value(value_node, depth + 1)
+        return result
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        tag, text = node.tag.rpartition(":")[2], node.value
+        if tag == "null":
+            return None
+        if tag == "bool":
+            return text.lower() in {"true", "yes", "on"}
+        if tag == "int" and _INT.fullmatch(text):
+            return int(text, 0) if text[:1] == "0" and len(text) > 1 else int(text)
+        if tag == "float" and _FLOAT.fullmatch(text):
+            return float(text)
+        if tag in {"str", "int", "float", "timestamp", "value", "merge"}:
+            return text
+        raise self._fault(node, "yaml-tag", f"the tag {node.tag!r} has no meaning in a manifest")
+
+    def _fault(self, node: yaml.Node, code: str, message: str) -> _ManifestSyntaxError:
+        return _ManifestSyntaxError(Finding(code, message, _location(self.file, node)))
+
+
+def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
+    """Return the key and value nodes of one step down."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == step:
+                return key, value
+    elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return None, node.value[step]
+    return None, None
+
+
+def _location(file: str, node: yaml.Node) -> Location:
+    return Location(file, node.start_mark.line + 1, node.start_mark.column + 1)

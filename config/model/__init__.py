@@ -1,0 +1,1 @@
+"""Typed models of the manifests: what the operator wrote, before any reference is resolved."""

@@ -1,0 +1,55 @@
+"""The outcome of a policy, with its evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What one rule said about one request."""
+
+    MATCHED = "matched"
+    NOT_MATCHED = "not_matched"
+    ERROR = "error"
+    """It failed, was null, or gave something that is no boolean."""
+
+
+class Reason(StrEnum):
+    """Why a decision fell, after the step of the algorithm that took it. Stable: log field and metric label."""
+
+    NO_RULES = "no_rules"
+    """No rule covers the route; the default action decided."""
+    DENY_MATCHED = "deny_matched"
+    DENY_ERROR = "deny_error"
+    """A Deny rule could not be evaluated and therefore holds."""
+    REQUIRE_NOT_MET = "require_not_met"
+    ALLOW_MATCHED = "allow_matched"
+    NO_ALLOW_MATCHED = "no_allow_matched"
+    NOTHING_DENIED = "nothing_denied"
+    """Only Deny or Require rules cover the route, and none refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleResult:
+    """The outcome of one rule."""
+
+    rule: str
+    outcome: Outcome
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a request may pass, which rule said so, and what every rule asked on the way said."""
+
+    allowed: bool
+    reason: Reason
+    rule: str | None = None
+    """`namespace/policy#index`; none where no single rule decided."""
+    evidence: tuple[RuleResult, ...] = ()
+
+    @property
+    def explanation(self) -> str:
+        """One line for the log."""
+        return f"{self.reason} by {self.rule}" if self.rule else str(self.reason)

@@ -1,0 +1,113 @@
+"""Header rewriting: add, set and remove, with CEL values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from config.cel import EvaluationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from config.attributes import RawHeaders, RequestAttributes
+    from config.cel import Expression
+
+_INVALID_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""Controls but the tab: CR, LF and NUL would end the field (RFC 9110 section 5.5)."""
+
+FRAMING_AND_HOP_BY_HOP = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"upgrade",
+    }
+)
+"""Names that no policy may write: they say where a message goes or ends, not what it means."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderValue:
+    """A header and the expression that gives its value."""
+
+    name: bytes
+    """Lower-cased."""
+    expression: Expression | None
+    """None: it did not compile, which removes the header like any failure."""
+
+    def evaluate(self, attributes: RequestAttributes) -> bytes | None:
+        """Return the value, or none where the expression fails, is null or gives no valid header value."""
+        if self.expression is None:
+            return None
+        try:
+            return _field_value(self.expression.evaluate(attributes))
+        except EvaluationError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRewrite:
+    """`transformation.request`: what is added, set and removed, in this order.
+
+    A set or add that fails removes the header, and no copy that the caller sent of a name which policy sets or
+    removes survives, in whichever spelling: a spoofed identity is worse than none.
+    """
+
+    add: tuple[HeaderValue, ...] = ()
+    set: tuple[HeaderValue, ...] = ()
+    remove: tuple[bytes, ...] = ()
+    owned: frozenset[bytes] = field(init=False)
+    """Folded names that policy sets or removes."""
+
+    def __post_init__(self) -> None:
+        names = [*(header.name for header in self.set), *self.remove]
+        object.__setattr__(self, "owned", frozenset(map(fold_name, names)))
+
+    def apply(self, headers: Sequence[tuple[bytes, bytes]], attributes: RequestAttributes) -> RawHeaders:
+        """Return the rewritten headers. Every expression sees the request as it came."""
+        # What policy adds is kept apart until the end, so that dropping a caller's copy cannot drop it.
+        kept = [pair for pair in headers if fold_name(pair[0]) not in self.owned]
+        written: RawHeaders = []
+        for header in self.add:
+            value = header.evaluate(attributes)
+            if value is None:
+                kept = [pair for pair in kept if fold_name(pair[0]) != fold_name(header.name)]
+                written = [pair for pair in written if pair[0] != header.name]
+            else:
+                written.append((header.name, value))
+        for header in self.set:
+            written = [pair for pair in written if pair[0] != header.name]
+            value = header.evaluate(attributes)
+            if value is not None:
+                written.append((header.name, value))
+        for name in self.remove:
+            written = [pair for pair in written if pair[0] != name]
+        return kept + written
+
+
+def fold_name(name: bytes) -> bytes:
+    """Return a name as CGI-like origins see it, where `X_Caller` and `X-Caller` are one variable."""
+    return name.replace(b"_", b"-")
+
+
+def _field_value(value: Any) -> bytes | None:
+    """Turn a CEL value into a header value; lists, maps and null are none."""
+    match value:
+        case bool():
+            encoded = b"true" if value else b"false"
+        case str():
+            encoded = value.encode("utf-8", "surrogatepass")
+        case bytes():
+            encoded = value
+        case int() | float():
+            encoded = str(value).encode()
+        case _:
+            return None
+    return None if _INVALID_VALUE.search(encoded) else encoded.strip(b" \t")

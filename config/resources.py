@@ -1,0 +1,274 @@
+"""Documents to typed models, indexed by kind, namespace and name.
+
+Which kinds exist, and what happens to those that do not, is `docs/manifests.md`; its rule is that nothing which could
+be a misspelt policy is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
+
+from config.errors import Finding, Location, Severity, nearest
+from config.model.backend import AgentgatewayBackend
+from config.model.base import ClusterResource, Resource
+from config.model.gateway import Gateway
+from config.model.policy import AgentgatewayPolicy
+from config.model.route import HTTPRoute
+from config.model.service_entry import ServiceEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
+
+    from config.manifests import Document
+
+GATEWAY_API = "gateway.networking.k8s.io"
+ISTIO = "networking.istio.io"
+AGENTGATEWAY = "agentgateway.dev"
+ENTERPRISE = "enterpriseagentgateway.solo.io"
+_EXTENSION_PREFIX = "egress-gateway.dev/"
+
+KINDS: dict[tuple[str, str], tuple[frozenset[str], type[Resource | ClusterResource]]] = {
+    ("", "Namespace"): (frozenset({"v1"}), ClusterResource),
+    ("", "Pod"): (frozenset({"v1"}), ClusterResource),
+    ("", "Service"): (frozenset({"v1"}), ClusterResource),
+    ("", "ServiceAccount"): (frozenset({"v1"}), ClusterResource),
+    (GATEWAY_API, "Gateway"): (frozenset({"v1", "v1beta1"}), Gateway),
+    (GATEWAY_API, "HTTPRoute"): (frozenset({"v1", "v1beta1"}), HTTPRoute),
+    (ISTIO, "ServiceEntry"): (frozenset({"v1", "v1beta1", "v1alpha3"}), ServiceEntry),
+    (AGENTGATEWAY, "AgentgatewayBackend"): (frozenset({"v1alpha1"}), AgentgatewayBackend),
+    (AGENTGATEWAY, "AgentgatewayPolicy"): (frozenset({"v1alpha1"}), AgentgatewayPolicy),
+    (ENTERPRISE, "EnterpriseAgentgatewayPolicy"): (frozenset({"v1alpha1"}), AgentgatewayPolicy),
+}
+"""Kinds that are read: group and kind to the accepted versions and the model."""
+
+_LATER_KINDS = frozenset(
+    {
+        ("", "ConfigMap"),
+        ("", "Secret"),
+        (GATEWAY_API, "GatewayClass"),
+        (GATEWAY_API, "ReferenceGrant"),
+        (AGENTGATEWAY, "AgentgatewayParameters"),
+        (ENTERPRISE, "EnterpriseAgentgatewayParameters"),
+        ("ratelimit.solo.io", "RateLimitConfig"),
+        ("extauth.solo.io", "AuthConfig"),
+    }
+)
+"""Kinds whose meaning is known and not available yet: refused, as skipping one could drop a policy."""
+
+_SKIPPABLE_GROUPS = frozenset({"", GATEWAY_API, ISTIO})
+_OWN_GROUPS = frozenset({AGENTGATEWAY, ENTERPRISE, "ratelimit.solo.io", "extauth.solo.io"})
+_CLUSTER_SCOPED = frozenset({"Namespace", "GatewayClass"})
+
+R = TypeVar("R", bound="Resource | ClusterResource")
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed(Generic[R]):
+    """A model with the document it came from."""
+
+    model: R
+    document: Document
+    namespace: str
+
+    @property
+    def name(self) -> str:
+        """`namespace/name`, as logs and findings show it."""
+        return f"{self.namespace}/{self.model.metadata.name}"
+
+    @property
+    def key(self) -> str:
+        """Kind and name: unique among the policies."""
+        return f"{self.model.kind} {self.name}"
+
+    @property
+    def age(self) -> tuple[bool, float, str]:
+        """Sort key: the older `creationTimestamp` first, then namespace/name."""
+        created = self.model.metadata.creation_timestamp
+        return created is None, created.timestamp() if created else 0.0, self.name
+
+    def locate(self, *path: str | int, key: bool = False) -> Location:
+        """Return where a field of this manifest stands."""
+        return self.document.locate(path, key=key)
+
+
+@dataclass(slots=True)
+class Resources:
+    """Every manifest that could be read, by kind and `namespace/name`."""
+
+    namespaces: dict[str, Parsed[ClusterResource]] = field(default_factory=dict)
+    gateways: dict[str, Parsed[Gateway]] = field(default_factory=dict)
+    routes: dict[str, Parsed[HTTPRoute]] = field(default_factory=dict)
+    service_entries: dict[str, Parsed[ServiceEntry]] = field(default_factory=dict)
+    backends: dict[str, Parsed[AgentgatewayBackend]] = field(default_factory=dict)
+    policies: dict[str, Parsed[AgentgatewayPolicy]] = field(default_factory=dict)
+    refused_policies: list[Document] = field(default_factory=list)
+    """Policies that could not be read; without a strict start they deny what they target."""
+
+    def add(self, parsed: Parsed[Any]) -> None:
+        """File a manifest under its kind. `AgentgatewayPolicy` and its enterprise twin are told apart by name only."""
+        model = parsed.model
+        match model:
+            case Gateway():
+                self.gateways[parsed.name] = parsed
+            case HTTPRoute():
+                self.routes[parsed.name] = parsed
+            case ServiceEntry():
+                self.service_entries[parsed.name] = parsed
+            case AgentgatewayBackend():
+                self.backends[parsed.name] = parsed
+            case AgentgatewayPolicy():
+                self.policies[parsed.key] = parsed
+            case ClusterResource(kind="Namespace"):
+                self.namespaces[model.metadata.name] = parsed
+
+
+def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Finding]]:
+    """Check every document against its model. What cannot be used is left out and becomes a finding."""
+    resources = Resources()
+    findings: list[Finding] = []
+    seen: dict[tuple[str, str, str, str], Location] = {}
+    for document in _unfolded(documents):
+        found = list(_check_kind(document))
+        if not found:
+            parsed, found = _parse(document)
+            if parsed is not None:
+                identity = (_group(document), parsed.model.kind, parsed.namespace, parsed.model.metadata.name)
+                if first := seen.get(identity):
+                    found = [
+                        Finding(
+                            "duplicate-resource",
+                            f"{parsed.model.kind} {parsed.name} stands twice; first at {first}",
+                            document.location,
+                            "remove one of them",
+                        )
+                    ]
+                else:
+                    seen[identity] = document.location
+                    resources.add(parsed)
+        findings += found
+        if any(finding.severity is Severity.ERROR for finding in found) and _may_be_policy(document):
+            resources.refused_policies.append(document)
+    return resources, findings
+
+
+def _unfolded(documents: Iterable[Document]) -> Iterator[Document]:
+    for document in documents:
+        if document.data.get("apiVersion") == "v1" and document.data.get("kind") == "List":
+            yield from _unfolded(document.items())
+        else:
+            yield document
+
+
+def _group(document: Document) -> str:
+    return str(document.data.get("apiVersion", "")).rpartition("/")[0]
+
+
+def _may_be_policy(document: Document) -> bool:
+    """Tell whether a refused document could have been a policy; when in doubt it was one."""
+    kind = document.data.get("kind")
+    return not isinstance(kind, str) or kind.lower().endswith("policy") or "gatewaypol" in kind.lower()
+
+
+def _check_kind(document: Document) -> Iterator[Finding]:
+    """Find what is wrong with `apiVersion` and `kind`, or why the document is skipped."""
+    kind, api_version = document.data.get("kind"), document.data.get("apiVersion")
+    for name, value in (("apiVersion", api_version), ("kind", kind)):
+        if not isinstance(value, str) or not value:
+            yield Finding("missing-field", f"a manifest needs {name!r}", document.locate([name]))
+            return
+    group, _, version = str(api_version).rpartition("/")
+    if known := KINDS.get((group, str(kind))):
+        if version not in known[0]:
+            hint = f"use {' or '.join(f'{group}/{v}' if group else v for v in sorted(known[0]))}"
+            message = f"{kind} is not read in version {api_version!r}"
+            yield Finding("unknown-version", message, document.locate(["apiVersion"]), hint)
+    elif (group, str(kind)) in _LATER_KINDS:
+        yield Finding("kind-not-available", f"{kind} is not available yet", document.locate(["kind"]), "remove it")
+    elif group in _OWN_GROUPS:
+        kinds = [name for known_group, name in KINDS if known_group == group]
+        yield Finding(
+            "unknown-kind", f"unknown kind {kind!r} in {group}", document.locate(["kind"]), nearest(str(kind), kinds)
+        )
+    elif str(kind).startswith(("Agentgateway", "EnterpriseAgentgateway")):
+        hint = nearest(group, {known_group for known_group, name in KINDS if name == kind} or _OWN_GROUPS)
+        message = f"{kind} does not belong to the group {group!r}"
+        yield Finding("unknown-group", message, document.locate(["apiVersion"]), hint)
+    else:
+        reason = "of this kind nothing is read" if group in _SKIPPABLE_GROUPS else "of this API group nothing is read"
+        yield Finding("skipped", f"{kind} skipped: {reason}", document.locate(["kind"]), severity=Severity.WARNING)
+
+
+def _parse(document: Document) -> tuple[Parsed[Any] | None, list[Finding]]:
+    model_class = KINDS[_group(document), str(document.data["kind"])][1]
+    try:
+        # Through JSON, because strict mode then takes lists for tuples, as a manifest means them.
+        model = model_class.model_validate_json(json.dumps(document.data))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        paths = [detail["loc"] for detail in details]
+        # A list whose items are faulty is also called too short; only the items are worth a line.
+        own = [d for d in details if not any(p[: len(d["loc"])] == d["loc"] != p for p in paths)]
+        return None, [_finding(document, model_class, detail) for detail in own]
+    namespace = "" if model.kind in _CLUSTER_SCOPED else model.metadata.namespace or "default"
+    unknown = [name for name in model.metadata.annotations if _is_unknown_extension(model, name)]
+    if unknown:
+        return None, [
+            Finding(
+                "unknown-annotation",
+                f"the annotation {name!r} has no meaning on a {model.kind} here",
+                document.locate(["metadata", "annotations", name], key=True),
+                "known here: egress-gateway.dev/on-error on a policy",
+            )
+            for name in unknown
+        ]
+    return Parsed(model, document, namespace), []
+
+
+def _is_unknown_extension(model: Resource | ClusterResource, annotation: str) -> bool:
+    if not annotation.startswith(_EXTENSION_PREFIX):
+        return False
+    return not (isinstance(model, AgentgatewayPolicy) and annotation == f"{_EXTENSION_PREFIX}on-error")
+
+
+def _finding(document: Document, model_class: type[BaseModel], detail: ErrorDetails) -> Finding:
+    """Turn one pydantic error into a finding with the place and, for an unknown field, the nearest known name."""
+    path = tuple(detail["loc"])
+    field_name = ".".join(map(str, path))
+    if detail["type"] == "extra_forbidden":
+        return Finding(
+            "unknown-field",
+            f"unknown or not yet supported field {field_name!r}",
+            document.locate(path, key=True),
+            nearest(str(path[-1]), _field_names(model_class, path[:-1])),
+        )
+    if detail["type"] == "missing":
+        return Finding("missing-field", f"{field_name!r} is required", document.locate(path[:-1]))
+    # Pydantic's message may quote the input of a pattern error; manifests read here hold no secrets.
+    return Finding("invalid-value", f"{field_name!r}: {detail['msg']}", document.locate(path))
+
+
+def _field_names(model_class: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    """Return the field names that are known at a path below a model."""
+    model: Any = model_class
+    for step in path:
+        if isinstance(step, int):
+            continue
+        fields = {to_camel(name): info.annotation for name, info in getattr(model, "model_fields", {}).items()}
+        model = _model_in(fields.get(step))
+    return [to_camel(name) for name in getattr(model, "model_fields", {})]
+
+
+def _model_in(annotation: Any) -> Any:
+    """Return the model class inside `tuple[Model, ...]`, `Model | None` and the like."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    inner = (_model_in(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((model for model in inner if model is not None), None)

@@ -1,0 +1,27 @@
+"""May this caller make this request? Every rule but the path guard's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from middleware.context import request_context
+from middleware.errors import AuthorizationDeniedError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationMiddleware:
+    """Stop a request that its route's policy does not allow, before the body is read."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = request_context(scope)
+        route, attributes = context.routed()
+        context.decision = decision = route.authorization.authorize(attributes)
+        if not decision.allowed:
+            raise AuthorizationDeniedError(decision.explanation)
+        await self.app(scope, receive, send)

@@ -1,0 +1,124 @@
+"""The record of one request, shared by the layers through the ASGI scope."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Scope
+
+    from config.attributes import Peer, RawHeaders, RequestAttributes
+    from config.policy.decision import Decision
+    from config.snapshot import Route, Snapshot
+
+CONNECTION = "egress.connection"
+"""Key in `scope["state"]`: the `Connection` that a listener publishes."""
+TARGET = "egress.target"
+"""Key in `scope["state"]`: the request target as received, bytes."""
+_CONTEXT = "egress.context"
+
+
+def _no_abort() -> None:
+    raise ConnectionAbortedError("the server offers no way to abort this connection")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a listener knows about one downstream connection. Nothing of it can be set by a header."""
+
+    address: str
+    """The caller's address, as the socket says."""
+    port: int
+    local_address: str
+    local_port: int
+    scheme: str
+    tls: dict[str, Any] | None = field(default=None, repr=False)
+    """The ASGI `tls` extension; none without TLS."""
+    abort: Callable[[], None] = field(default=_no_abort, repr=False)
+    """Ends the connection at once, so that the caller cannot take a broken answer for a whole one."""
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """What is known about a request so far. Layers fill it; the access line is made from it."""
+
+    snapshot: Snapshot
+    """The one this request began with and keeps."""
+    connection: Connection
+    started: float = field(default_factory=time.perf_counter)
+    start_time: float = field(default_factory=time.time)
+    """Unix time in seconds."""
+    request_id: str = ""
+    decision_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    peer: Peer | None = None
+    attributes: RequestAttributes | None = None
+    route: Route | None = None
+    headers: RawHeaders = field(default_factory=list)
+    """Headers for the origin: end-to-end ones only, rewritten by policy; `Host` and framing are not among them."""
+    decision: Decision | None = None
+    status: int | None = None
+    """Status sent to the caller; none if the answer never began."""
+    reason: str = ""
+    """Slug of the error that answered the request."""
+    error: str = ""
+    """For the log, never for the caller."""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    endpoint: str = ""
+    """Address and port that was dialled."""
+    upstream_seconds: float | None = None
+    """From asking for a connection to the origin's response head."""
+
+    def routed(self) -> tuple[Route, RequestAttributes]:
+        """Return the route and the attributes that policies see.
+
+        Raises:
+            RuntimeError: the routing layer has not run. A guard that meets this answers 500, it lets nothing pass.
+
+        """
+        if self.route is None or self.attributes is None:
+            raise RuntimeError("a layer was reached before routing")
+        return self.route, self.attributes
+
+
+def request_context(scope: Scope) -> RequestContext:
+    """Return the record of a request.
+
+    Raises:
+        KeyError: the scope did not come through the outermost layer; a guard then fails closed.
+
+    """
+    context: RequestContext = scope[_CONTEXT]
+    return context
+
+
+def bind_context(scope: Scope, context: RequestContext) -> None:
+    """Attach the record to the scope."""
+    scope[_CONTEXT] = context
+
+
+def connection_of(scope: Scope) -> Connection:
+    """Return what the listener published; else, under another server, what the plain scope says."""
+    published: Connection | None = scope.get("state", {}).get(CONNECTION)
+    if published is not None:
+        return published
+    address, port = scope.get("client") or ("", 0)
+    local_address, local_port = scope.get("server") or ("", 0)
+    return Connection(
+        address, port, local_address, local_port or 0, scope["scheme"], scope.get("extensions", {}).get("tls")
+    )
+
+
+def target_of(scope: Scope) -> bytes:
+    """Return the request target as received; without our listener, as far as the scope still shows it."""
+    target: bytes | None = scope.get("state", {}).get(TARGET)
+    if target is not None:
+        return target
+    query: bytes = scope["query_string"]
+    raw_path: bytes = scope["raw_path"]
+    return raw_path + b"?" + query if query else raw_path

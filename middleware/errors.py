@@ -1,0 +1,121 @@
+"""Errors with an HTTP answer: one class per answer. Raised where the fact is known, answered in `problems`."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """An error with an HTTP answer. Its message is for the log, never for the caller."""
+
+    status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
+    body: ClassVar[str] = "internal error"
+    """What the caller reads. It names no rule, backend, address or exception."""
+    reason: ClassVar[str] = "internal_error"
+    """Stable slug: metric label, access-log field and problem type. Never reworded."""
+    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+    """Further fields of the answer."""
+
+
+class InvalidRequestError(GatewayError):
+    """The target, authority or framing is ambiguous."""
+
+    status = HTTPStatus.BAD_REQUEST
+    body = "invalid request"
+    reason = "invalid_request"
+    headers = ((b"connection", b"close"),)
+
+
+class IdentityRequiredError(GatewayError):
+    """The caller has no usable SPIFFE identity."""
+
+    status = HTTPStatus.FORBIDDEN
+    body = "authorization failed"
+    reason = "identity_required"
+
+
+class AuthorizationDeniedError(GatewayError):
+    """No rule allowed the request, or one denied it."""
+
+    status = HTTPStatus.FORBIDDEN
+    body = "authorization failed"
+    reason = "authorization_denied"
+
+
+class RouteNotFoundError(GatewayError):
+    """No service has this host, or no route takes the request."""
+
+    status = HTTPStatus.NOT_FOUND
+    body = "route not found"
+    reason = "route_not_found"
+
+
+class MethodNotAllowedError(GatewayError):
+    """CONNECT, TRACE, or a method that the parser does not know."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    body = "method not allowed"
+    reason = "method_not_allowed"
+    headers = ((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
+
+
+class UpgradeNotSupportedError(GatewayError):
+    """The caller asks for another protocol on this connection."""
+
+    status = HTTPStatus.NOT_IMPLEMENTED
+    body = "upgrade not supported"
+    reason = "upgrade_not_supported"
+    headers = ((b"connection", b"close"),)
+
+
+class HttpVersionNotSupportedError(GatewayError):
+    """The caller speaks neither HTTP/1.0 nor HTTP/1.1."""
+
+    status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+    body = "http version not supported"
+    reason = "http_version_not_supported"
+    headers = ((b"connection", b"close"),)
+
+
+class NoValidBackendError(GatewayError):
+    """The route's backend reference dangles, or its TLS material cannot be used."""
+
+    body = "no valid backends"
+    reason = "no_valid_backends"
+
+
+class UpstreamProtocolError(GatewayError):
+    """The origin broke HTTP before the end of its response head."""
+
+    status = HTTPStatus.BAD_GATEWAY
+    body = "upstream protocol error"
+    reason = "upstream_protocol_error"
+
+
+class UpstreamConnectError(GatewayError):
+    """The origin could not be reached: DNS, TCP, TLS, a refused address, a deadline."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    body = "upstream call failed"
+    reason = "upstream_call_failed"
+
+
+class UpstreamAbortedError(GatewayError):
+    """The origin failed after its response head was passed on: the caller's connection is aborted."""
+
+    status = HTTPStatus.BAD_GATEWAY
+    body = "upstream protocol error"
+    reason = "upstream_aborted"
+
+
+class DownstreamClosedError(Exception):
+    """The caller left; nobody is there to answer."""
+
+
+class NotReadyError(GatewayError):
+    """No configuration is loaded."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    body = "upstream call failed"
+    reason = "not_ready"

@@ -1,0 +1,25 @@
+"""Header rewriting: what the origin is told, and what it is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from middleware.context import request_context
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRewriteMiddleware:
+    """Apply the route's `transformation.request` to the headers that go to the origin."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = request_context(scope)
+        route, attributes = context.routed()
+        if route.request_headers is not None:
+            context.headers = route.request_headers.apply(context.headers, attributes)
+        await self.app(scope, receive, send)

@@ -1,0 +1,38 @@
+"""Who is calling: the peer of the TLS connection, or nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from middleware.certificate import InvalidSvidError, peer_from_certificate
+from middleware.context import request_context
+from middleware.errors import IdentityRequiredError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityMiddleware:
+    """Let nobody pass whose certificate is no X.509-SVID of an accepted trust domain, whatever policy says."""
+
+    app: ASGIApp
+    trust_domains: frozenset[str]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = request_context(scope)
+        tls = context.connection.tls
+        chain = tls.get("client_cert_chain") if tls else None
+        if not tls or not chain:
+            raise IdentityRequiredError("no client certificate")
+        if tls.get("client_cert_error"):
+            raise IdentityRequiredError("the server could not verify the client certificate")
+        try:
+            peer = peer_from_certificate(chain[0])
+        except InvalidSvidError as error:
+            raise IdentityRequiredError(str(error)) from None
+        if peer.spiffe_id.trust_domain not in self.trust_domains:
+            raise IdentityRequiredError("the trust domain is not accepted")
+        context.peer = peer
+        await self.app(scope, receive, send)

@@ -1,0 +1,52 @@
+"""The outermost layer: makes the record of a request, pins its snapshot, and hands the record on at the end."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from middleware.context import RequestContext, bind_context, connection_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from config.snapshot import SnapshotStore
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveMiddleware:
+    """Record every request, aborted ones too."""
+
+    app: ASGIApp
+    store: SnapshotStore
+    record: Callable[[Scope, RequestContext], None]
+    """Takes the finished record: the access log."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        snapshot = self.store.current
+        if snapshot is None:
+            raise RuntimeError("a request came before the configuration was loaded")
+        context = RequestContext(snapshot, connection_of(scope))
+        context.request_id = _request_id(scope)
+        bind_context(scope, context)
+        try:
+            await self.app(scope, receive, send)
+        except BaseException as error:
+            context.error = context.error or f"ended by {type(error).__name__}"
+            raise
+        finally:
+            self.record(scope, context)
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the caller's `x-request-id` if it may stand in a log, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return str(uuid.uuid4())

@@ -1,0 +1,100 @@
+"""Answers a `GatewayError`; aborts the connection where an answer has already begun."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from middleware.context import request_context
+from middleware.errors import DownstreamClosedError, GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from config.attributes import RawHeaders
+    from middleware.context import RequestContext
+
+DECISION_ID = b"x-egress-decision-id"
+_PROBLEM_JSON = "application/problem+json"
+_GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+"""HTTP to gRPC status. Source: grpc/doc/http-grpc-status-mapping.md."""
+_GRPC_UNKNOWN = 2
+
+logger = logging.getLogger("egress")
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemMiddleware:
+    """Turn errors into the answers of the contract: plain text, RFC 9457, or gRPC, as the caller reads it."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = request_context(scope)
+        try:
+            await self.app(scope, receive, send)
+        except DownstreamClosedError as closed:
+            context.error = str(closed)
+        except GatewayError as problem:
+            await _answer(problem, context, scope, send)
+        except Exception as error:
+            logger.exception("unexpected error", extra={"decision_id": context.decision_id})
+            await _answer(GatewayError(f"unexpected {type(error).__name__}"), context, scope, send)
+
+
+async def _answer(problem: GatewayError, context: RequestContext, scope: Scope, send: Send) -> None:
+    context.reason = problem.reason
+    context.error = str(problem)
+    if context.status is not None:
+        # Part of another answer is out. Only a broken connection tells the caller that it is not whole.
+        context.connection.abort()
+        return
+    status, headers, body = answer(problem, context.decision_id, scope["headers"])
+    context.status = status
+    if scope["method"] != "HEAD":
+        context.bytes_out = len(body)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def answer(
+    problem: GatewayError, decision_id: str, request_headers: Iterable[tuple[bytes, bytes]]
+) -> tuple[int, RawHeaders, bytes]:
+    """Return status, headers and body of a local answer, in the form that the caller asked for."""
+    status = int(problem.status)
+    own: RawHeaders = [(DECISION_ID, decision_id.encode()), (b"date", formatdate(usegmt=True).encode())]
+    own += problem.headers
+    wanted = dict(request_headers)
+    if wanted.get(b"content-type", b"").startswith(b"application/grpc"):
+        code = _GRPC_STATUS.get(status, _GRPC_UNKNOWN)
+        grpc = [(b"grpc-status", b"%d" % code), (b"grpc-message", problem.body.encode())]
+        return 200, [(b"content-type", b"application/grpc"), *grpc, (b"content-length", b"0"), *own], b""
+    body, content_type = problem.body.encode(), b"text/plain; charset=utf-8"
+    if _wants_problem_json(wanted.get(b"accept", b"").decode("latin-1")):
+        facts = {
+            "type": f"urn:egress-gateway:{problem.reason}",
+            "title": problem.body,
+            "status": status,
+            "reason": problem.reason,
+            "decision_id": decision_id,
+        }
+        body, content_type = json.dumps(facts).encode(), _PROBLEM_JSON.encode()
+    return status, [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *own], body
+
+
+def _wants_problem_json(accept: str) -> bool:
+    """Tell whether `Accept` names RFC 9457's type with a weight above zero; a wildcard does not name it."""
+    for entry in accept.split(","):
+        media_type, *parameters = (part.strip().lower() for part in entry.split(";"))
+        if media_type == _PROBLEM_JSON:
+            weights = [part[2:] for part in parameters if part.startswith("q=")]
+            try:
+                return not weights or float(weights[0]) > 0
+            except ValueError:
+                return False
+    return False
