@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from app.backends.dial import Dialer
 from app.backends.table import BackendTable
 from app.backends.tls import TrustRootsError
-from app.listeners.uvicorn_hook import REFUSED, SERVER_CONFIG
+from app.listeners.uvicorn_hook import LISTENING, REFUSED, SERVER_CONFIG
 from app.status import ListenError, Readiness, Reload, listen, status_app
 from app.telemetry.access_log import AccessLog, AccessLogError, open_sink
-from app.telemetry.log import configure_logging
 from config.errors import ConfigErrors, Severity
 from config.loading import load
 from config.settings import settings_from_environ
@@ -64,8 +63,6 @@ async def running(settings: Settings | None, state: dict[str, Any]) -> AsyncIter
 
     """
     server: Config | None = state.pop(SERVER_CONFIG, None)
-    if server is not None:
-        configure_logging()
     try:
         settings = settings or settings_from_environ()
         if server is not None:
@@ -100,11 +97,16 @@ async def running(settings: Settings | None, state: dict[str, Any]) -> AsyncIter
             return access_log.record_refused(connection, problem, snapshot.gateway)
 
         state[REFUSED] = refused
-        readiness.status, readiness.revision, readiness.last_reload = "ready", snapshot.revision, Reload.succeeded()
-        logger.info(
-            "ready",
-            extra={"gateway": snapshot.gateway, "revision": snapshot.revision, "hosts": len(snapshot.exact)},
-        )
+        readiness.revision, readiness.last_reload = snapshot.revision, Reload.succeeded()
+
+        def listening() -> None:
+            readiness.status = "ready"
+            facts = {"gateway": snapshot.gateway, "revision": snapshot.revision, "hosts": len(snapshot.exact)}
+            logger.info("ready", extra=facts)
+
+        state[LISTENING] = listening
+        if server is None:  # another server, which does not tell when it listens
+            listening()
         try:
             yield Runtime(settings, SnapshotStore(snapshot), backends, access_log)
         finally:

@@ -6,6 +6,7 @@ object. Kubernetes reads YAML through JSON: dates and sexagesimal numbers theref
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +17,21 @@ import yaml
 from config.errors import Finding, Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_DOCUMENT_NODES = 200_000
 """Nodes of one document with every alias expanded: bounds alias bombs ("billion laughs")."""
 MAX_DEPTH = 64
+_MAX_COMPOSED_DEPTH = 500
+"""libyaml's composer calls itself for every level, and thousands of levels overflow the C stack."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?")
+_BOOLS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_COLLECTION_TAGS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 
 
 class _ManifestSyntaxError(Exception):
@@ -61,14 +66,19 @@ class Document:
             found = key_node if key and key_node is not None else value
         return _location(self.file, found)
 
-    def items(self) -> list[Document]:
-        """Unfold a `v1` `List` into its documents."""
+    def items(self) -> tuple[list[Document], list[Finding]]:
+        """Unfold a `v1` `List` into its documents. What is no mapping becomes a finding: it may have been a policy."""
         _, items = _child(self.node, "items")
         if not isinstance(items, yaml.SequenceNode):
-            return []
-        values = self.data.get("items")
-        pairs = zip(items.value, values if isinstance(values, list) else [], strict=True)
-        return [Document(self.file, value, node) for node, value in pairs if isinstance(value, dict)]
+            return [], [Finding("missing-field", "a List needs 'items', a sequence", self.locate(["items"]))]
+        documents: list[Document] = []
+        findings: list[Finding] = []
+        for node, value in zip(items.value, self.data["items"], strict=True):
+            if isinstance(value, dict):
+                documents.append(Document(self.file, value, node))
+            else:
+                findings.append(_not_a_mapping(self.file, node))
+        return documents, findings
 
 
 def find_files(paths: Sequence[str]) -> tuple[list[Path], list[Finding]]:
@@ -82,9 +92,7 @@ def find_files(paths: Sequence[str]) -> tuple[list[Path], list[Finding]]:
     for name in paths:
         path = Path(name)
         if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
-            visible = (p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts))
-            files.update(dict.fromkeys(sorted(visible)))
+            files.update(dict.fromkeys(sorted(_files_below(path, findings))))
         elif path.is_file():
             files[path] = None
         else:
@@ -102,10 +110,33 @@ def find_files(paths: Sequence[str]) -> tuple[list[Path], list[Finding]]:
     return list(files), findings
 
 
+def _files_below(root: Path, findings: list[Finding]) -> Iterator[Path]:
+    """Yield the manifest files below a directory, through links: a ConfigMap mount's folders link into `..data`."""
+
+    def report(error: OSError) -> None:
+        findings.append(Finding("unreadable-directory", f"{error.filename} cannot be read: {error.strerror}"))
+
+    visited: set[str] = set()
+    for directory, folders, names in os.walk(root, onerror=report, followlinks=True):
+        real = os.path.realpath(directory)
+        # A link may lead back up.
+        folders[:] = [] if real in visited else sorted(name for name in folders if not name.startswith("."))
+        if real in visited:
+            continue
+        visited.add(real)
+        for name in names:
+            path = Path(directory, name)
+            # A link that leads nowhere is kept, so that it is reported as unreadable: a policy may be missing.
+            if not name.startswith(".") and path.suffix in SUFFIXES and (path.is_file() or not path.exists()):
+                yield path
+
+
 def read_documents(file: str, text: str) -> tuple[list[Document], list[Finding]]:
     """Split one file into its documents. A document that is no mapping, or repeats a key, becomes a finding."""
     documents: list[Document] = []
     findings: list[Finding] = []
+    if (place := _beyond_depth(file, text)) is not None:
+        return [], [Finding("yaml-limit", f"more than {MAX_DEPTH} levels", place)]
     try:
         for node in yaml.compose_all(text, Loader=_LOADER):
             if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
@@ -118,7 +149,7 @@ def read_documents(file: str, text: str) -> tuple[list[Document], list[Finding]]
             if isinstance(data, dict):
                 documents.append(Document(file, data, node))
             else:
-                findings.append(Finding("not-a-mapping", "a manifest must be a mapping", _location(file, node)))
+                findings.append(_not_a_mapping(file, node))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = Location(file, mark.line + 1, mark.column + 1) if mark else Location(file)
@@ -126,6 +157,19 @@ def read_documents(file: str, text: str) -> tuple[list[Document], list[Finding]]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         findings.append(Finding("yaml-syntax", f"not readable as YAML: {type(error).__name__}", Location(file)))
     return documents, findings
+
+
+def _beyond_depth(file: str, text: str) -> Location | None:
+    """Return where a text is nested too deeply to be composed. Syntax errors are left to the composer."""
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MAX_COMPOSED_DEPTH:
+                return Location(file, event.start_mark.line + 1, event.start_mark.column + 1)
+    except yaml.YAMLError:
+        pass
+    return None
 
 
 class _Reader:
@@ -139,6 +183,8 @@ class _Reader:
         self.nodes += 1
         if self.nodes > MAX_DOCUMENT_NODES or depth > MAX_DEPTH:
             raise self._fault(node, "yaml-limit", f"more than {MAX_DOCUMENT_NODES} values or {MAX_DEPTH} levels")
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTION_TAGS:
+            raise self._fault(node, "yaml-tag", f"the tag {node.tag!r} has no meaning in a manifest")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, depth)
         if isinstance(node, yaml.SequenceNode):
@@ -162,8 +208,8 @@ class _Reader:
         tag, text = node.tag.rpartition(":")[2], node.value
         if tag == "null":
             return None
-        if tag == "bool":
-            return text.lower() in {"true", "yes", "on"}
+        if tag == "bool" and text.lower() in _BOOLS:
+            return _BOOLS[text.lower()]
         if tag == "int" and _INT.fullmatch(text):
             return int(text, 0) if text[:1] == "0" and len(text) > 1 else int(text)
         if tag == "float" and _FLOAT.fullmatch(text):
@@ -185,6 +231,10 @@ def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Node | None, yaml.Nod
     elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
         return None, node.value[step]
     return None, None
+
+
+def _not_a_mapping(file: str, node: yaml.Node) -> Finding:
+    return Finding("not-a-mapping", "a manifest must be a mapping", _location(file, node))
 
 
 def _location(file: str, node: yaml.Node) -> Location:

@@ -63,6 +63,11 @@ _LATER_KINDS = frozenset(
 )
 """Kinds whose meaning is known and not available yet: refused, as skipping one could drop a policy."""
 
+_UNRESTRICTIVE_KINDS = frozenset(
+    name for (_, name), (_, model) in KINDS.items() if not issubclass(model, (AgentgatewayPolicy, HTTPRoute))
+) | frozenset(name for _, name in _LATER_KINDS)
+"""Kinds that no request is let through for lack of."""
+
 _SKIPPABLE_GROUPS = frozenset({"", GATEWAY_API, ISTIO})
 _OWN_GROUPS = frozenset({AGENTGATEWAY, ENTERPRISE, "ratelimit.solo.io", "extauth.solo.io"})
 _CLUSTER_SCOPED = frozenset({"Namespace", "GatewayClass"})
@@ -109,8 +114,8 @@ class Resources:
     service_entries: dict[str, Parsed[ServiceEntry]] = field(default_factory=dict)
     backends: dict[str, Parsed[AgentgatewayBackend]] = field(default_factory=dict)
     policies: dict[str, Parsed[AgentgatewayPolicy]] = field(default_factory=dict)
-    refused_policies: list[Document] = field(default_factory=list)
-    """Policies that could not be read; without a strict start they deny what they target."""
+    refused: list[Document] = field(default_factory=list)
+    """Policies and routes that could not be read; without a strict start they deny what they target."""
 
     def add(self, parsed: Parsed[Any]) -> None:
         """File a manifest under its kind. `AgentgatewayPolicy` and its enterprise twin are told apart by name only."""
@@ -135,7 +140,7 @@ def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Find
     resources = Resources()
     findings: list[Finding] = []
     seen: dict[tuple[str, str, str, str], Location] = {}
-    for document in _unfolded(documents):
+    for document in _unfolded(documents, resources, findings):
         found = list(_check_kind(document))
         if not found:
             parsed, found = _parse(document)
@@ -154,15 +159,19 @@ def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Find
                     seen[identity] = document.location
                     resources.add(parsed)
         findings += found
-        if any(finding.severity is Severity.ERROR for finding in found) and _may_be_policy(document):
-            resources.refused_policies.append(document)
+        if any(finding.severity is Severity.ERROR for finding in found) and _may_restrict(document):
+            resources.refused.append(document)
     return resources, findings
 
 
-def _unfolded(documents: Iterable[Document]) -> Iterator[Document]:
+def _unfolded(documents: Iterable[Document], resources: Resources, findings: list[Finding]) -> Iterator[Document]:
     for document in documents:
         if document.data.get("apiVersion") == "v1" and document.data.get("kind") == "List":
-            yield from _unfolded(document.items())
+            items, faults = document.items()
+            if faults:
+                findings += faults
+                resources.refused.append(document)
+            yield from _unfolded(items, resources, findings)
         else:
             yield document
 
@@ -171,10 +180,10 @@ def _group(document: Document) -> str:
     return str(document.data.get("apiVersion", "")).rpartition("/")[0]
 
 
-def _may_be_policy(document: Document) -> bool:
-    """Tell whether a refused document could have been a policy; when in doubt it was one."""
+def _may_restrict(document: Document) -> bool:
+    """Tell whether a refused document could have been a policy, or the route that one targets; when in doubt it was."""
     kind = document.data.get("kind")
-    return not isinstance(kind, str) or kind.lower().endswith("policy") or "gatewaypol" in kind.lower()
+    return not isinstance(kind, str) or kind not in _UNRESTRICTIVE_KINDS
 
 
 def _check_kind(document: Document) -> Iterator[Finding]:

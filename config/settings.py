@@ -17,6 +17,8 @@ from config.policy.normalisation import AmbiguousTargetError, parse_authority
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pydantic_settings import PydanticBaseSettingsSource
+
 PREFIX = "EGRESS_"
 
 _SERVICE_LINK = re.compile(
@@ -110,6 +112,16 @@ class Settings(BaseSettings):
     """The process settings. Each stands in the environment as `EGRESS_` and its name in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, use_attribute_docstrings=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  pydantic-settings passes it by name
+        init_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what `settings_from_environ` was given, and nothing else: the process environment may not mix in."""
+        return (init_settings,)
 
     config: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_paths)] = ("/etc/egress-gateway",)
     """Manifest files and directories, `:`-separated; directories are read recursively."""

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
 
+from app.telemetry.log import configure_logging
 from middleware.context import CONNECTION, TARGET, Connection
 from middleware.errors import (
     GatewayError,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 SERVER_CONFIG = "egress.uvicorn_config"
 """Key in the lifespan's `scope["state"]`: uvicorn's `Config`."""
+LISTENING = "egress.listening"
+"""Key in the lifespan's `scope["state"]`: a function that is called once the port is open."""
 REFUSED = "egress.refused"
 """Key in the lifespan's `scope["state"]`: a function that logs a request which the parser refused.
 
@@ -57,6 +60,7 @@ def install() -> None:
     async def startup(self: Server, sockets: list[socket.socket] | None = None) -> None:
         _prepare(self)
         await original(self, sockets)
+        self.lifespan.state[LISTENING]()
 
     startup._egress_gateway = True  # type: ignore[attr-defined]  # noqa: SLF001  our own mark
     Server.startup = startup  # type: ignore[method-assign]
@@ -64,6 +68,7 @@ def install() -> None:
 
 def _prepare(server: Server) -> None:
     """Set what the plain command line does not pass, before the first connection."""
+    configure_logging()
     config = server.config
     if config.lifespan == "off":
         _give_up("the gateway needs uvicorn's lifespan: remove --lifespan off")

@@ -46,9 +46,15 @@ _LEVELS = {
 }
 
 
-def attach_policies(resources: Resources) -> tuple[list[Attachment], list[Finding]]:
-    """Resolve every `targetRefs` entry. One that points nowhere is a fault."""
+def attach_policies(resources: Resources) -> tuple[list[Attachment], set[str], list[Finding]]:
+    """Resolve every `targetRefs` entry. One that points nowhere is a fault.
+
+    Returns:
+        The attachments; the `namespace/name` of the entries that could not be resolved; and every finding.
+
+    """
     attachments: list[Attachment] = []
+    unresolved: set[str] = set()
     findings: list[Finding] = []
     for policy in sorted(resources.policies.values(), key=lambda parsed: parsed.age):
         targets = policy.model.spec.target_refs
@@ -59,9 +65,10 @@ def attach_policies(resources: Resources) -> tuple[list[Attachment], list[Findin
             found = _resolve(resources, policy, target, index)
             if isinstance(found, Finding):
                 findings.append(found)
+                unresolved.add(f"{policy.namespace}/{target.name}")
             else:
                 attachments.append(found)
-    return attachments, [*findings, *_conflicts(attachments)]
+    return attachments, unresolved, [*findings, *_conflicts(attachments)]
 
 
 def _resolve(

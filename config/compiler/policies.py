@@ -48,19 +48,18 @@ def compile_request_headers(policy: Parsed[AgentgatewayPolicy], findings: list[F
 
     def values(block: str, headers: tuple[HeaderValueSpec, ...]) -> tuple[HeaderValue, ...]:
         return tuple(
-            HeaderValue(
-                _header_name(policy, (*path, block, index, "name"), header.name, findings),
-                _expression(policy, (*path, block, index, "value"), header.value, findings),
-            )
+            HeaderValue(name, _expression(policy, (*path, block, index, "value"), header.value, findings))
             for index, header in enumerate(headers)
+            if (name := _header_name(policy, (*path, block, index, "name"), header.name, findings))
         )
 
     return HeaderRewrite(
         add=values("add", spec.request.add),
         set=values("set", spec.request.set),
         remove=tuple(
-            _header_name(policy, (*path, "remove", index), name, findings)
+            lowered
             for index, name in enumerate(spec.request.remove)
+            if (lowered := _header_name(policy, (*path, "remove", index), name, findings))
         ),
     )
 
@@ -83,9 +82,11 @@ def _expression(
 
 def _header_name(
     policy: Parsed[AgentgatewayPolicy], path: tuple[str | int, ...], name: str, findings: list[Finding]
-) -> bytes:
+) -> bytes | None:
+    """Return a name as it is compared, or none where no policy may write it: the entry is then left out."""
     lowered = name.lower().encode()
     if lowered in FRAMING_AND_HOP_BY_HOP:
         message = f"{name} says where a message goes or ends: no policy may write it"
         findings.append(Finding("forbidden-header", message, policy.locate(*path), "remove the entry"))
+        return None
     return lowered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from config.compiler.attachment import Level, attach_policies
 from config.compiler.policies import compile_request_headers, compile_rules
@@ -51,8 +51,8 @@ def compile_snapshot(
     gateway, findings = _select_gateway(resources, settings.gateway)
     if gateway is None:
         return None, findings
-    attachments, faults = attach_policies(resources)
-    compiler = _Compiler(resources, settings, gateway, attachments, [*findings, *faults])
+    attachments, unresolved, faults = attach_policies(resources)
+    compiler = _Compiler(resources, settings, gateway, attachments, [*findings, *faults], unresolved)
     if deny_everything:
         compiler.denied_targets.add("")
     return compiler.compile(revision), compiler.findings
@@ -81,12 +81,12 @@ class _Compiler:
     attachments: list[Attachment]
     findings: list[Finding]
     denied_targets: set[str] = field(default_factory=set)
-    """Targets of policies that could not be read, as `namespace/name`; the empty string denies everything."""
+    """Targets of what could not be read or attached, as `namespace/name`; the empty string denies everything."""
     rules: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
     headers: dict[str, HeaderRewrite | None] = field(default_factory=dict)
 
     def compile(self, revision: str) -> Snapshot:
-        for document in self.resources.refused_policies:
+        for document in self.resources.refused:
             self.denied_targets |= _targets_of_refused(document)
         # Every policy is compiled once, attached or not, so that every fault is found.
         for policy in self.resources.policies.values():
@@ -250,7 +250,7 @@ _HARMLESS_BLOCKS = frozenset(
 
 
 def _targets_of_refused(document: Document) -> set[str]:
-    """Return what is denied because a policy could not be read: its targets, or everything where they are unclear.
+    """Return what is denied because a document could not be read: its targets, or everything where they are unclear.
 
     A policy that holds harmless blocks only is simply left out.
     """
@@ -258,6 +258,8 @@ def _targets_of_refused(document: Document) -> set[str]:
     spec, metadata = document.data.get("spec"), document.data.get("metadata")
     if not isinstance(spec, dict) or not isinstance(metadata, dict):
         return everything
+    if document.data.get("kind") == "HTTPRoute":
+        return _names(spec.get("parentRefs"), metadata) or everything
     sections = {
         name: block for name, block in spec.items() if name not in {"targetRefs", "targetSelectors", "strategy"}
     }
@@ -266,9 +268,13 @@ def _targets_of_refused(document: Document) -> set[str]:
     }
     if blocks and blocks <= _HARMLESS_BLOCKS:
         return set()
-    references = spec.get("targetRefs")
-    if not isinstance(references, list) or not references:
-        return everything
-    names = {reference.get("name") if isinstance(reference, dict) else None for reference in references}
-    namespace = metadata.get("namespace", "default")
-    return everything if None in names else {f"{namespace}/{name}" for name in names}
+    return _names(spec.get("targetRefs"), metadata) or everything
+
+
+def _names(references: Any, metadata: dict[str, Any]) -> set[str]:
+    """Return the `namespace/name` of every reference, or nothing where one of them cannot be told."""
+    if not isinstance(references, list):
+        return set()
+    names = [reference.get("name") if isinstance(reference, dict) else None for reference in references]
+    namespace = metadata.get("namespace") or "default"
+    return {f"{namespace}/{name}" for name in names} if all(isinstance(name, str) for name in names) else set()

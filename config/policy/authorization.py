@@ -37,7 +37,7 @@ class Rule:
     expression: Expression | None
     """None: it did not compile, which counts as an evaluation error on every request."""
     ignore_error: bool = False
-    """`egress-gateway.dev/on-error: ignore`: a Deny that fails does not hold."""
+    """`egress-gateway.dev/on-error: ignore`: a Deny that fails does not hold. One that did not compile still does."""
 
     @property
     def reads_path(self) -> bool:
@@ -60,7 +60,8 @@ class Rule:
 
     def denies(self, result: RuleResult) -> bool:
         """Tell whether a Deny with this result refuses the request."""
-        return result.outcome is Outcome.MATCHED or (result.outcome is Outcome.ERROR and not self.ignore_error)
+        ignored = self.ignore_error and self.expression is not None
+        return result.outcome is Outcome.MATCHED or (result.outcome is Outcome.ERROR and not ignored)
 
 
 @dataclass(frozen=True, slots=True)

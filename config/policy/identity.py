@@ -20,7 +20,7 @@ class InvalidSpiffeIdError(ValueError):
 
 def is_trust_domain(name: str) -> bool:
     """Tell whether a name may be a trust domain (SPIFFE-ID, section 2.1)."""
-    return len(name.encode()) <= MAX_TRUST_DOMAIN_BYTES and _TRUST_DOMAIN.fullmatch(name) is not None
+    return _TRUST_DOMAIN.fullmatch(name) is not None and len(name) <= MAX_TRUST_DOMAIN_BYTES
 
 
 def parse_spiffe_id(uri: str) -> SpiffeId:

@@ -1,0 +1,1 @@
+"""Micro-benchmarks: they print figures and assert nothing about time."""
