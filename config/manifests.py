@@ -166,7 +166,8 @@ def _beyond_depth(file: str, text: str) -> Location | None:
         for event in yaml.parse(text, Loader=_LOADER):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _MAX_COMPOSED_DEPTH:
-                return Location(file, event.start_mark.line + 1, event.start_mark.column + 1)
+                mark: Any = event.start_mark
+                return Location(file, mark.line + 1, mark.column + 1)
     except yaml.YAMLError:
         pass
     return None

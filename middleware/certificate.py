@@ -39,7 +39,7 @@ def peer_from_certificate(pem: str) -> Peer:
         key_usage = _extension(certificate, x509.KeyUsage)
         purposes = _extension(certificate, x509.ExtendedKeyUsage)
         subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
-    except (ValueError, x509.UnsupportedGeneralNameType, x509.DuplicateExtension) as error:
+    except (ValueError, x509.InvalidVersion, x509.UnsupportedGeneralNameType, x509.DuplicateExtension) as error:
         raise InvalidSvidError(f"the certificate cannot be read: {type(error).__name__}") from None
     uris = names.get_values_for_type(x509.UniformResourceIdentifier) if names else []
     if len(uris) != 1:

@@ -57,7 +57,8 @@ class MethodNotAllowedError(GatewayError):
     status = HTTPStatus.METHOD_NOT_ALLOWED
     body = "method not allowed"
     reason = "method_not_allowed"
-    headers = ((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
+    # Closed, as httptools reads nothing more on a connection after CONNECT.
+    headers = ((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"), (b"connection", b"close"))
 
 
 class UpgradeNotSupportedError(GatewayError):

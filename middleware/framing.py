@@ -29,6 +29,9 @@ HOP_BY_HOP = frozenset(
 _REQUEST_ONLY = frozenset({b"host", b"content-length", b"expect", b"x-forwarded-client-cert"})
 """Written anew for the origin, answered by the server (`Expect`), or a claim of identity that nobody here may make."""
 
+_MAX_LENGTH_DIGITS = 18
+"""Longer ones overflow some reader's 64 bits."""
+
 
 def end_to_end(headers: Iterable[tuple[bytes, bytes]], dropped: frozenset[bytes] = frozenset()) -> RawHeaders:
     """Return the header fields that are passed on: without hop-by-hop ones and all that `Connection` names."""
@@ -71,6 +74,6 @@ def check_framing(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | 
         raise InvalidRequestError("more than one statement of the body's length")
     if codings and (len(codings) > 1 or codings[0].lower() != b"chunked"):
         raise InvalidRequestError("a transfer coding other than chunked")
-    if lengths and not lengths[0].isdigit():
+    if lengths and not (lengths[0].isdigit() and len(lengths[0]) <= _MAX_LENGTH_DIGITS):
         raise InvalidRequestError("a content length that is no number")
     return hosts[0], int(lengths[0]) if lengths else None, bool(codings)

@@ -69,13 +69,16 @@ def answer(
     status = int(problem.status)
     own: RawHeaders = [(DECISION_ID, decision_id.encode()), (b"date", formatdate(usegmt=True).encode())]
     own += problem.headers
-    wanted = dict(request_headers)
-    if wanted.get(b"content-type", b"").startswith(b"application/grpc"):
+    request_headers = list(request_headers)
+    if any(
+        name == b"content-type" and value.lower().startswith(b"application/grpc") for name, value in request_headers
+    ):
         code = _GRPC_STATUS.get(status, _GRPC_UNKNOWN)
         grpc = [(b"grpc-status", b"%d" % code), (b"grpc-message", problem.body.encode())]
         return 200, [(b"content-type", b"application/grpc"), *grpc, (b"content-length", b"0"), *own], b""
     body, content_type = problem.body.encode(), b"text/plain; charset=utf-8"
-    if _wants_problem_json(wanted.get(b"accept", b"").decode("latin-1")):
+    accept = b",".join(value for name, value in request_headers if name == b"accept")  # RFC 9110 section 5.3
+    if _wants_problem_json(accept.decode("latin-1")):
         facts = {
             "type": f"urn:egress-gateway:{problem.reason}",
             "title": problem.body,

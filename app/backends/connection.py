@@ -64,6 +64,7 @@ class OriginConnection(asyncio.Protocol):
         self._head: ResponseHead | None = None
         self._headers: RawHeaders = []
         self._head_bytes = 0
+        self._overhead_bytes = 0
         self._interim = 0
         self._delimited = False
         self._complete = False
@@ -85,12 +86,16 @@ class OriginConnection(asyncio.Protocol):
         if self._parser is None or self._complete:
             self.abort()
             return
+        self._overhead_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fail("the origin switched protocols")
         except httptools.HttpParserError as error:
             self._fail(f"the origin broke HTTP: {type(error).__name__}")
+        # The parser gathers a field, and a trailer, until its end: only what came in can bound it.
+        if self._overhead_bytes > MAX_HEAD_BYTES and not self._complete:
+            self._fail("the response head or a trailer is too large")
         if self._error is not None:
             self.abort()
         self._wake()
@@ -150,12 +155,17 @@ class OriginConnection(asyncio.Protocol):
         if status > 599:  # noqa: PLR2004  RFC 9110 section 15: 100 to 599
             self._fail(f"status {status}")
             return
+        codings = [value.lower() for name, value in self._headers if name == b"transfer-encoding"]
+        if codings not in ([], [b"chunked"]):
+            self._fail("a transfer coding other than chunked")  # it was not asked for, and would reach the caller coded
+            return
         self._head = ResponseHead(status, self._headers)
-        names = {name for name, _ in self._headers}
-        self._delimited = b"content-length" in names or b"transfer-encoding" in names
+        self._overhead_bytes = 0
+        self._delimited = bool(codings) or any(name == b"content-length" for name, _ in self._headers)
         if self._method == "HEAD":
             # The parser expects the body that the fields describe; none comes (RFC 9112 section 6.3).
-            self._keep_alive = self._parser.should_keep_alive()
+            # It would swallow the first line of a chunked one, so that nobody could tell whether bytes are left over.
+            self._keep_alive = self._parser.should_keep_alive() and not codings
             self._complete = True
 
     def on_body(self, data: bytes) -> None:
@@ -163,6 +173,7 @@ class OriginConnection(asyncio.Protocol):
         if self._complete:
             self._fail("bytes after a complete answer")
             return
+        self._overhead_bytes = 0
         self._body.append(data)
         self._body_bytes += len(data)
         if self._body_bytes > HIGH_WATER_BYTES and not self._read_paused and self._transport is not None:
@@ -171,7 +182,7 @@ class OriginConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """End of the message: of a final one, the answer is whole."""
-        if self._head is not None and self._parser is not None:
+        if self._head is not None and not self._complete and self._parser is not None:
             self._keep_alive = self._parser.should_keep_alive()
             self._complete = True
 
@@ -257,8 +268,8 @@ class OriginConnection(asyncio.Protocol):
         if self._eof:
             return
         self._eof = True
-        if self._head is not None and not self._complete and not self._delimited:
-            self._complete = True  # RFC 9112 section 6.3, item 8: the body ends with the connection
+        if self._head is not None and not self._complete and not self._delimited and self._error is None:
+            self._complete = True  # RFC 9112 section 6.3, item 8: the body ends with the connection, not with its loss
         self._wake()
 
     def fail(self, error: Exception) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -97,7 +98,8 @@ class Dialer:
                 return await _connect(address, dial_port)
             except OSError as error:
                 failure = error
-        reason = failure.strerror if failure and failure.strerror else type(failure).__name__
+        # asyncio puts the address in place of the reason.
+        reason = os.strerror(failure.errno) if failure and failure.errno else type(failure).__name__
         raise OriginConnectError(f"{host}: {reason}") from failure
 
     async def _resolve(self, host: str, port: int) -> list[tuple[IPAddress, int]]:

@@ -48,6 +48,8 @@ It takes the connection and the problem, and returns the decision id.
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([^ \r\n]+) HTTP/[0-9]\.[0-9]\r?\n")
 _TLS_VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+IDLE_CLOSE_SECONDS = 2.0
+"""How long an idle caller may take to confirm the end of TLS when the gateway ends; asyncio would give it 30 s."""
 
 
 def install() -> None:
@@ -129,7 +131,10 @@ def _refuse(protocol: HttpToolsProtocol | H11Protocol, problem: GatewayError) ->
     transport = protocol.transport
     cycle: Any = protocol.cycle  # None before the first request, whatever its annotation says
     if cycle is not None and not cycle.response_complete:
-        transport.abort()
+        if cycle.more_body:
+            transport.abort()
+        else:
+            cycle.keep_alive = False  # the request before is whole: it gets its answer, then the connection ends
         return
     connection: Connection = protocol.app_state[CONNECTION]
     decision_id = protocol.app_state[REFUSED](connection, problem)
@@ -138,6 +143,12 @@ def _refuse(protocol: HttpToolsProtocol | H11Protocol, problem: GatewayError) ->
     lines += [name + b": " + value for name, value in headers if name != b"connection"]
     transport.write(b"\r\n".join([*lines, b"connection: close"]) + b"\r\n\r\n" + body)
     transport.close()
+
+
+def _end_soon(protocol: HttpToolsProtocol | H11Protocol) -> None:
+    """Cut off a caller that was told of the end and does not confirm it: most read nothing while they are idle."""
+    if protocol.transport.is_closing():
+        protocol.loop.call_later(IDLE_CLOSE_SECONDS, protocol.transport.abort)
 
 
 class _HttpTools(HttpToolsProtocol):
@@ -156,10 +167,19 @@ class _HttpTools(HttpToolsProtocol):
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
+        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
+            # The parser would refuse most of these only after the request has begun.
+            raise InvalidRequestError("a transfer coding other than chunked")
         self.scope["state"][TARGET] = self.url
+        if not self.url.startswith(b"/"):
+            self.url = b"/"  # uvicorn cannot read every form; the target is judged on what is published
         super().on_headers_complete()
         # Trailer fields would be appended to the list that is the scope's headers.
         self.headers = []
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        _end_soon(self)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
         _refuse(self, self._problem(sys.exc_info()[1]))
@@ -173,8 +193,6 @@ class _HttpTools(HttpToolsProtocol):
         line = _REQUEST_LINE.match(self._head)
         if isinstance(error, httptools.HttpParserInvalidMethodError) and line:
             return MethodNotAllowedError("a method that the parser does not know")
-        if isinstance(error, httptools.HttpParserCallbackError) and self.scope.get("method") == "CONNECT":
-            return MethodNotAllowedError("CONNECT")
         if "version" in detail.lower() or (line and line[1] == b"PRI"):
             return HttpVersionNotSupportedError(detail)
         return InvalidRequestError(detail)
@@ -201,6 +219,10 @@ class _H11(H11Protocol):
         limit = self.config.h11_max_incomplete_event_size
         self.conn = _TargetRecorder(h11.SERVER, *(() if limit is None else (limit,)))
         self.conn.app_state = self.app_state
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        _end_soon(self)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
         _refuse(self, InvalidRequestError(str(sys.exc_info()[1])))

@@ -162,7 +162,6 @@ class AccessLog:
 def access_fields(scope: Scope, context: RequestContext) -> dict[str, Any]:
     """Return the fields of a request's line, in their order. The query is not among them: it may hold secrets."""
     attributes, route, decision = context.attributes, context.route, context.decision
-    raw_path = target_of(scope).partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
     allowed = decision.allowed if decision else not context.reason
     return {
         "time": _timestamp(context.start_time),
@@ -177,7 +176,7 @@ def access_fields(scope: Scope, context: RequestContext) -> dict[str, Any]:
         "src.identity": str(context.peer.spiffe_id) if context.peer else None,
         "http.method": scope["method"],
         "http.host": attributes.host if attributes else None,
-        "http.path": attributes.path if attributes else raw_path,
+        "http.path": attributes.path if attributes else _refused_path(target_of(scope)),
         "http.version": f"HTTP/{scope['http_version']}",
         "http.status": context.status,
         "bytes_in": context.bytes_in,
@@ -190,6 +189,15 @@ def access_fields(scope: Scope, context: RequestContext) -> dict[str, Any]:
         "rule": decision.rule if decision else None,
         "error": context.error or None,
     }
+
+
+def _refused_path(target: bytes) -> str:
+    """Return the path of a target that was not judged, without its query and the userinfo of an absolute form."""
+    path = target.partition(b"?")[0].partition(b"#")[0]
+    if path[:1] != b"/":
+        _, slash, path = path.partition(b"://")[2].partition(b"/")
+        path = slash + path
+    return path[:MAX_LOGGED_PATH].decode("latin-1")
 
 
 def _policy_reason(context: RequestContext) -> str | None:

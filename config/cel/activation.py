@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from config.attributes import Peer, RequestAttributes
 
 
+class RepeatedHeaderError(CELEvalError):
+    """A header that occurs several times, where only one value can be judged."""
+
+
 def activation(attributes: RequestAttributes, *, strict_headers: bool) -> dict[str, Any]:
     """Return the variables of one request, built once and kept with its attributes.
 
@@ -84,7 +88,7 @@ def _headers(headers: Sequence[tuple[bytes, bytes]], *, strict: bool) -> dict[st
     values: dict[str, list[str]] = {}
     for name, value in headers:
         values.setdefault(name.decode("latin-1"), []).append(value.decode("utf-8", "replace"))
-    several: Any = CELEvalError("the header occurs several times") if strict else None
+    several: Any = RepeatedHeaderError("the header occurs several times") if strict else None
     return {name: found[0] if len(found) == 1 else several or found for name, found in values.items()}
 
 

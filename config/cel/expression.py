@@ -9,9 +9,9 @@ import celpy
 import lark
 from celpy import celtypes
 from celpy.celparser import CELParseError
-from celpy.evaluation import CELEvalError
+from celpy.evaluation import CELEvalError, Evaluator
 
-from config.cel.activation import activation
+from config.cel.activation import RepeatedHeaderError, activation
 from config.cel.environment import FIELDS, FUNCTIONS, IDENTITY_FIELDS, TYPE_NAMES, VARIABLES
 from config.errors import nearest
 
@@ -75,6 +75,20 @@ class Expression:
         return _plain(value)
 
 
+class _Evaluator(Evaluator):
+    def macro_has_eval(self, exprlist: lark.Tree[lark.Token]) -> Any:
+        """Keep the error of a repeated header: to cel-python it means absent, and a Deny would be slipped."""
+        (value,) = self.visit_children(exprlist)
+        return (
+            value if isinstance(value, RepeatedHeaderError) else celtypes.BoolType(not isinstance(value, CELEvalError))
+        )
+
+
+class _Runner(celpy.InterpretedRunner):
+    def evaluate(self, context: Any) -> Any:
+        return _Evaluator(ast=self.ast, activation=self.new_activation()).evaluate(context)
+
+
 def compile_expression(text: str, *, strict_headers: bool = False) -> Expression:
     """Parse and check an expression.
 
@@ -88,7 +102,7 @@ def compile_expression(text: str, *, strict_headers: bool = False) -> Expression
     """
     if len(text) > MAX_EXPRESSION_CHARACTERS:
         raise ExpressionError(f"longer than {MAX_EXPRESSION_CHARACTERS} characters")
-    environment = celpy.Environment()
+    environment = celpy.Environment(runner_class=_Runner)
     try:
         tree = environment.compile(text)
         _check_depth(tree)

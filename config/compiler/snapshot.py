@@ -123,7 +123,7 @@ class _Compiler:
     def _is_enrolled(self, entry: Parsed[ServiceEntry]) -> bool:
         """Tell whether a service is this gateway's: its own label decides, else its namespace's."""
         labels = entry.model.metadata.labels
-        if USE_WAYPOINT not in labels and (namespace := self.resources.namespaces.get(f"/{entry.namespace}")):
+        if USE_WAYPOINT not in labels and (namespace := self.resources.namespaces.get(entry.namespace)):
             labels = namespace.model.metadata.labels
         namespace_name = labels.get(USE_WAYPOINT_NAMESPACE, entry.namespace)
         enrolled = f"{namespace_name}/{labels.get(USE_WAYPOINT)}" == self.gateway.name

@@ -22,18 +22,24 @@ async def lifespan(app: ASGIApp, state: dict[str, Any] | None = None) -> AsyncIt
     said: list[Message] = []
     answered = asyncio.Event()
 
-    async def send(message: Message) -> None:  # noqa: RUF029  ASGI
+    async def send(message: Message) -> None:
         said.append(message)
         answered.set()
 
     scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {} if state is None else state}
     incoming.put_nowait({"type": "lifespan.startup"})
-    task = asyncio.create_task(app(scope, incoming.get, send))  # type: ignore[arg-type]  # a coroutine it is
-    await asyncio.wait({task, asyncio.create_task(answered.wait())}, return_when=asyncio.FIRST_COMPLETED)
+
+    async def main() -> None:
+        try:
+            await app(scope, incoming.get, send)
+        finally:
+            answered.set()
+
+    task = asyncio.create_task(main())
+    await answered.wait()
     try:
         yield said
     finally:
-        answered.set()
         incoming.put_nowait({"type": "lifespan.shutdown"})
         await task
 

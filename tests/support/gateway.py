@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WORKSHOP = str(Path(__file__).parents[2] / "deploy" / "workshop")
-HOST = "origin.test"
 PORT = 8080
 GATEWAY = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -29,21 +28,25 @@ spec:
   gatewayClassName: enterprise-agentgateway-waypoint
   listeners: [{name: mesh, port: 15008, protocol: HBONE}]
 """
-PLAIN_SERVICE = f"""
+
+
+def plain_service(name: str) -> str:
+    """Return the service `NAME.test`, which is forwarded to in plain text."""
+    return f"""
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: {{name: origin, namespace: test, labels: {{istio.io/use-waypoint: egress}}}}
+metadata: {{name: {name}, namespace: test, labels: {{istio.io/use-waypoint: egress}}}}
 spec:
-  hosts: [{HOST}]
+  hosts: [{name}.test]
   resolution: DNS
   ports: [{{number: {PORT}, name: http, protocol: HTTP}}]
 """
 
 
 def manifests(directory: Path, *documents: str) -> str:
-    """Write manifests: a Gateway, and a service that is forwarded to in plain text unless others are given."""
+    """Write a Gateway and other manifests: without any, the service `origin.test`."""
     path = directory / "manifests.yaml"
-    path.write_text("---".join([GATEWAY, *(documents or [PLAIN_SERVICE])]))
+    path.write_text("\n---\n".join([GATEWAY, *(documents or [plain_service("origin")])]))
     return str(path)
 
 
@@ -69,13 +72,14 @@ class RunningGateway:
     caller: TlsCaller
     log: Path
 
-    def line(self, decision_id: str) -> dict[str, Any]:
-        """Return the access line of an answer, as soon as it is written."""
-        while True:
+    def line(self, name: str) -> dict[str, Any]:
+        """Return the access line with this decision or request id, as soon as it is written."""
+        for _ in range(1000):
             for line in self.log.read_text().splitlines(keepends=True):
-                if line.endswith("\n") and (fields := json.loads(line))["decision_id"] == decision_id:
+                if line.endswith("\n") and name in (fields := json.loads(line)).values():
                     return dict(fields)
             time.sleep(0.01)
+        raise AssertionError(f"no access line holds {name}")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-GIVE_UP_SECONDS = 20
+GIVE_UP_SECONDS = 10
 """A test that hangs fails after this; none measures time by it."""
 
 
@@ -52,10 +52,12 @@ def in_each_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
     run_test.__signature__ = signature.replace(  # type: ignore[attr-defined]  # pytest reads it
         parameters=[*signature.parameters.values(), chosen]
     )
-    return pytest.mark.parametrize("loop_factory", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])(run_test)
+    loops = pytest.mark.parametrize("loop_factory", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+    marked: Callable[..., None] = loops(run_test)
+    return marked
 
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until a condition holds; the test's own limit ends a wait in vain."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110  nothing tells when
         await asyncio.sleep(0.005)

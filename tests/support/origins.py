@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 import threading
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -62,7 +64,9 @@ class Downstream:
         self.origin.ended += 1
 
     def reset(self) -> None:
-        """End the connection at once."""
+        """Lose the connection: with a TCP reset, not with an orderly end."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 
@@ -73,6 +77,7 @@ async def serving(
     """Run a script for every connection; it is closed when the script ends."""
     origin = Origin()
     tasks: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
     failures: list[Exception] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -89,6 +94,7 @@ async def serving(
                 await writer.wait_closed()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         task = asyncio.create_task(serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -102,6 +108,10 @@ async def serving(
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:  # a task that was cancelled before its first step has closed nothing
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
     for failure in failures:
         raise failure
 
@@ -149,9 +159,9 @@ async def echo(downstream: Downstream) -> None:
     while True:
         head = await downstream.head()
         line, *fields = head.decode("latin-1").split("\r\n")[:-2]
-        headers = [tuple(entry.split(": ", 1)) for entry in fields]
+        headers = [entry.split(": ", 1) for entry in fields]
         body = b""
-        named = dict(headers)
+        named = {name: value for name, value in headers}  # noqa: C416  pairs are lists, as JSON has them
         if "content-length" in named:
             body = await downstream.reader.readexactly(int(named["content-length"]))
         elif "transfer-encoding" in named:

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+MESH = "test mesh"
+"""The authority of callers and origins that are trusted."""
 TEAM_A = "spiffe://cluster.local/ns/team-a/sa/team-a"
 TEAM_B = "spiffe://cluster.local/ns/team-b/sa/team-b"
 
 
 @functools.cache
-def authority(name: str = "test mesh") -> CertificateAuthority:
+def authority(name: str) -> CertificateAuthority:
     """Return the authority of that name: the same one throughout a test run."""
     return CertificateAuthority.create(name)
 
@@ -29,10 +31,10 @@ def authority(name: str = "test mesh") -> CertificateAuthority:
 @functools.cache
 def svid(*uris: str, **leaf: Any) -> str:
     """Return a caller's certificate, PEM."""
-    return authority().issue(Leaf("workload", uris=uris, **leaf))[0].decode()
+    return authority(MESH).issue(Leaf("workload", uris=uris, **leaf))[0].decode()
 
 
-def server_context(leaf: Leaf, lifetime: timedelta | None = None, issuer: str = "test mesh") -> ssl.SSLContext:
+def server_context(leaf: Leaf, lifetime: timedelta | None = None, issuer: str = MESH) -> ssl.SSLContext:
     """Return what an origin with this certificate serves with."""
     issued = authority(issuer).issue(leaf) if lifetime is None else authority(issuer).issue(leaf, lifetime)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,0 +1,24 @@
+"""What is wrong with an expression, and what went wrong when one was evaluated."""
+
+from __future__ import annotations
+
+
+class ExpressionError(ValueError):
+    """An expression that cannot be used. Line and column count from 1 inside the expression."""
+
+    def __init__(self, message: str, *, line: int = 1, column: int = 1, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+        self.column = column
+        self.hint = hint
+
+    def excerpt(self, text: str) -> str:
+        """Return the faulty line of the expression with a caret under the place."""
+        lines = text.splitlines() or [""]
+        line = lines[min(self.line, len(lines)) - 1]
+        return f"{line}\n{' ' * (self.column - 1)}^"
+
+
+class EvaluationError(Exception):
+    """An expression failed for one request. Its message holds nothing of the request, which may be secret."""

@@ -1,0 +1,267 @@
+"""CEL source to a syntax tree: cel-python's grammar, with what it lacks added to it.
+
+cel-python 0.5 has no optional syntax (`.?`, `[?`), no quoted field names, and reads a raw string past an escaped-looking
+quote. Its grammar file is amended at those places before lark compiles it, once in a process.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from importlib import resources
+from typing import Any
+
+import lark
+
+from config.cel.ast import (
+    Call,
+    Comprehension,
+    Element,
+    Entry,
+    Index,
+    ListLiteral,
+    Literal,
+    MapLiteral,
+    Name,
+    Node,
+    Position,
+    Select,
+)
+from config.cel.errors import ExpressionError
+from config.cel.literals import parse_literal
+from config.cel.macros import expand_macro
+
+MAX_EXPRESSION_CHARACTERS = 16_384
+MAX_NODES = 4_000
+MAX_DEPTH = 48
+"""Levels of the syntax tree that follow each other; chains of one operator are flat."""
+MAX_COMPREHENSION_DEPTH = 3
+"""Comprehensions within comprehensions: bounds the work of one evaluation to the cube of its data."""
+
+RESERVED = frozenset(
+    "as break const continue else for function if import let loop package namespace return var void while in".split()
+)
+"""May name a field, never a variable (CEL specification, lexis)."""
+
+_AMENDMENTS = (
+    (
+        "member         : member_dot | member_dot_arg | member_index | member_object | primary\n",
+        "member         : member_dot | member_dot_arg | member_index | member_object | primary"
+        " | member_optdot | member_optindex\n"
+        'member_optdot : member ".?" (IDENT | QUOTED_IDENT)\n'
+        'member_optindex : member "[?" expr "]"\n',
+    ),
+    ('member_dot     : member "." IDENT\n', 'member_dot     : member "." (IDENT | QUOTED_IDENT)\n'),
+    (
+        'list_lit       : "[" [exprlist] "]"\n',
+        'list_lit       : "[" "]" | "[" listelem ("," listelem)* [","] "]"\nlistelem : expr | "?" expr -> optelem\n',
+    ),
+    ('map_lit        : "{" [mapinits] "}"\n', 'map_lit        : "{" "}" | "{" mapinit ("," mapinit)* [","] "}"\n'),
+    (
+        'mapinits       : expr ":" expr ("," expr ":" expr)*\n',
+        'mapinit : expr ":" expr | "?" expr ":" expr -> optinit\n',
+    ),
+    (" | MLSTRING_LIT | STRING_LIT | BYTES_LIT\n", " | STRING_LIT | BYTES_LIT\n"),
+    ("BYTES_LIT      : /[bB]/ MLSTRING_LIT | /[bB]/ STRING_LIT\n", "BYTES_LIT      : /[bB]/ STRING_LIT\n"),
+    ("IDENT          : /", "QUOTED_IDENT : /`[a-zA-Z0-9_.\\/ -]+`/\nIDENT          : /"),
+)
+_STRING_TERMINALS = re.compile(r"^STRING_LIT .*?(?=^BYTES_LIT)", re.MULTILINE | re.DOTALL)
+_QUOTES = "".join(
+    f"|[rR]{q * 3}[\\s\\S]*?{q * 3}|{q * 3}(?:[^\\\\]|\\\\[\\s\\S])*?{q * 3}|[rR]{q}[^{q}\\r\\n]*{q}|{q}(?:[^{q}\\\\\\r\\n]|\\\\.)*{q}"
+    for q in ('"', "'")
+)
+_STRING_LIT = f"STRING_LIT : /(?:{_QUOTES[1:]})/\n"
+
+
+@functools.cache
+def _parser() -> lark.Lark:
+    """Return the parser, made once: it takes a tenth of a second.
+
+    Raises:
+        RuntimeError: cel-python's grammar is not the one that the amendments were made for.
+
+    """
+    grammar = resources.files("celpy").joinpath("cel.lark").read_text()
+    for old, new in _AMENDMENTS:
+        if grammar.count(old) != 1:
+            raise RuntimeError(f"cel-python's grammar has changed at {old!r}")
+        grammar = grammar.replace(old, new)
+    grammar, count = _STRING_TERMINALS.subn(lambda _: _STRING_LIT, grammar)
+    if count != 1:
+        raise RuntimeError("cel-python's grammar has changed at its string literals")
+    return lark.Lark(
+        grammar,
+        parser="lalr",
+        start="expr",
+        lexer_callbacks={"IDENT": _keyword},
+        propagate_positions=True,
+        maybe_placeholders=False,
+        priority="invert",
+    )
+
+
+def _keyword(token: lark.Token) -> lark.Token:
+    return lark.Token.new_borrow_pos("BOOL_LIT", token.value, token) if token in {"true", "false"} else token
+
+
+def parse(text: str) -> Node:
+    """Parse an expression.
+
+    Raises:
+        ExpressionError: a syntax error, a reserved word as a variable, or an expression beyond the limits.
+
+    """
+    if len(text) > MAX_EXPRESSION_CHARACTERS:
+        raise ExpressionError(f"longer than {MAX_EXPRESSION_CHARACTERS} characters")
+    try:
+        tree = _parser().parse(text)
+    except lark.exceptions.UnexpectedEOF as error:
+        raise ExpressionError("the expression ends too early", line=error.line, column=error.column) from None
+    except lark.exceptions.UnexpectedInput as error:
+        line, column = error.line, error.column
+        if line < 1:  # lark knows no place for the end of the text
+            lines = text.splitlines() or [""]
+            line, column = len(lines), len(lines[-1]) + 1
+        raise ExpressionError("not a CEL expression from here on", line=line, column=column) from None
+    try:
+        node = _Converter().convert(tree)
+    except RecursionError:
+        raise ExpressionError("nested too deeply") from None
+    _check_limits(node)
+    return node
+
+
+def _check_limits(node: Node) -> None:
+    count = 0
+    level: list[tuple[Node, int, int]] = [(node, 1, 0)]
+    while level:
+        current, depth, comprehensions = level.pop()
+        count += 1
+        inside = comprehensions + isinstance(current, Comprehension)
+        place = {"line": current.position.line, "column": current.position.column}
+        if depth > MAX_DEPTH:
+            raise ExpressionError(f"nested more than {MAX_DEPTH} levels deep", **place)
+        if inside > MAX_COMPREHENSION_DEPTH:
+            raise ExpressionError(f"more than {MAX_COMPREHENSION_DEPTH} comprehensions within each other", **place)
+        if count > MAX_NODES:
+            raise ExpressionError(f"more than {MAX_NODES} terms")
+        level += [(child, depth + 1, inside) for child in current.children()]
+
+
+_OPERATORS = {
+    "relation_lt": "_<_",
+    "relation_le": "_<=_",
+    "relation_gt": "_>_",
+    "relation_ge": "_>=_",
+    "relation_eq": "_==_",
+    "relation_ne": "_!=_",
+    "relation_in": "_in_",
+    "addition_add": "_+_",
+    "addition_sub": "_-_",
+    "multiplication_mul": "_*_",
+    "multiplication_div": "_/_",
+    "multiplication_mod": "_%_",
+    "unary_not": "!_",
+    "unary_neg": "-_",
+}
+_LOGICAL = {"conditionalor": "_||_", "conditionaland": "_&&_"}
+
+Tree = lark.Tree[lark.Token]
+
+
+class _Converter:
+    """Turns lark's tree into ours. Chains of `&&` and `||` become one call, macros become comprehensions."""
+
+    def convert(self, tree: Tree) -> Node:
+        children: list[Any] = tree.children
+        if tree.data in {"expr", *_LOGICAL, "relation", "addition", "multiplication", "unary"}:
+            return self._operator(tree, children)
+        match tree.data:
+            case "member" | "primary" | "paren_expr" | "listelem":
+                return self.convert(children[0])
+            case "literal":
+                return self._literal(children[0])
+            case "ident" | "dot_ident":
+                return self._name(children[0], rooted=tree.data == "dot_ident")
+            case "member_dot" | "member_optdot":
+                operand = self.convert(children[0])
+                return Select(operand.position, operand, _field(children[1]), tree.data == "member_optdot")
+            case "member_index" | "member_optindex":
+                operand = self.convert(children[0])
+                return Index(operand.position, operand, self.convert(children[1]), tree.data == "member_optindex")
+            case "ident_arg" | "dot_ident_arg":
+                return self._call(children[0], None, self._arguments(children[1:]))
+            case "member_dot_arg":
+                return self._call(children[1], self.convert(children[0]), self._arguments(children[2:]))
+            case "list_lit":
+                elements = [Element(_position(c), self.convert(c.children[0]), c.data == "optelem") for c in children]
+                return ListLiteral(_position(tree), tuple(elements))
+            case "map_lit":
+                entries = [
+                    Entry(_position(c), self.convert(c.children[0]), self.convert(c.children[1]), c.data == "optinit")
+                    for c in children
+                ]
+                return MapLiteral(_position(tree), tuple(entries))
+            case _:
+                raise _error("message values are not supported", _position(tree))
+
+    def _operator(self, tree: Tree, children: list[Any]) -> Node:
+        if len(children) == 1:
+            return self.convert(children[0])
+        if tree.data == "expr":
+            condition, *branches = map(self.convert, children)
+            return Call(condition.position, "_?_:_", (condition, *branches))
+        if function := _LOGICAL.get(tree.data):
+            return self._chain(tree, function)
+        head, last = children
+        function = _OPERATORS[head.data]
+        if tree.data == "unary":
+            return Call(_position(tree), function, (self.convert(last),))
+        left = self.convert(head.children[0])
+        return Call(left.position, function, (left, self.convert(last)))
+
+    def _chain(self, tree: Tree, function: str) -> Node:
+        """Flatten `a && b && c`, so that a long list of terms is not a deep tree."""
+        terms: list[Node] = []
+        node: Any = tree
+        while node.data == tree.data and len(node.children) == 2:  # noqa: PLR2004  the chain so far, and a term
+            terms.append(self.convert(node.children[1]))
+            node = node.children[0]
+        first = self.convert(node)
+        return Call(first.position, function, (first, *reversed(terms)))
+
+    def _arguments(self, children: list[Any]) -> tuple[Node, ...]:
+        return tuple(self.convert(child) for child in children[0].children) if children else ()
+
+    def _literal(self, token: lark.Token) -> Node:
+        position = Position(token.line or 1, token.column or 1)
+        try:
+            return Literal(position, parse_literal(token.type, str(token)))
+        except ValueError as error:
+            raise _error(str(error), position) from None
+
+    def _name(self, token: lark.Token, *, rooted: bool) -> Node:
+        position = Position(token.line or 1, token.column or 1)
+        if token in RESERVED:
+            raise _error(f"{str(token)!r} is a reserved word", position)
+        return Name(position, str(token), rooted)
+
+    def _call(self, token: lark.Token, target: Node | None, arguments: tuple[Node, ...]) -> Node:
+        position = Position(token.line or 1, token.column or 1)
+        if macro := expand_macro(str(token), position, target, arguments):
+            return macro
+        if target is None:
+            return Call(position, str(token), arguments)
+        return Call(position, str(token), (target, *arguments), is_method=True)
+
+
+def _field(token: lark.Token) -> str:
+    return str(token).strip("`")
+
+
+def _position(tree: Tree) -> Position:
+    return Position(tree.meta.line, tree.meta.column) if not tree.meta.empty else Position()
+
+
+def _error(message: str, position: Position) -> ExpressionError:
+    return ExpressionError(message, line=position.line, column=position.column)

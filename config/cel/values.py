@@ -1,0 +1,272 @@
+"""Values of CEL in Python: native types where their meaning is the same, small classes where it is not.
+
+bool, int, float (double), str, bytes, None, list and dict are native. Python takes `True` for 1, so a bool key of a map is
+a `BoolKey`; int and uint are told apart by `UInt`, which is an int. Comparison across types goes through `equal`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Final
+
+from config.cel.errors import EvaluationError
+
+INT_MIN: Final = -(2**63)
+INT_MAX: Final = 2**63 - 1
+UINT_MAX: Final = 2**64 - 1
+TIMESTAMP_MIN: Final = -62_135_596_800 * 10**9
+"""0001-01-01T00:00:00Z in nanoseconds since the epoch."""
+TIMESTAMP_MAX: Final = 253_402_300_799 * 10**9 + 999_999_999
+DURATION_MAX: Final = INT_MAX
+"""Nanoseconds, about 292 years, as in cel-go."""
+
+
+class UInt(int):
+    """An unsigned 64-bit integer."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Timestamp:
+    """A point in time."""
+
+    nanoseconds: int
+    """Since 1970-01-01T00:00:00Z."""
+
+    def __post_init__(self) -> None:
+        if not TIMESTAMP_MIN <= self.nanoseconds <= TIMESTAMP_MAX:
+            raise EvaluationError("a timestamp out of range")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Duration:
+    """A span of time."""
+
+    nanoseconds: int
+
+    def __post_init__(self) -> None:
+        if not -DURATION_MAX - 1 <= self.nanoseconds <= DURATION_MAX:
+            raise EvaluationError("a duration out of range")
+
+
+@dataclass(frozen=True, slots=True)
+class CelType:
+    """A type as a value, as `type(x)` gives it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Optional:
+    """An optional value."""
+
+    present: bool
+    content: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoolKey:
+    """A bool as the key of a map."""
+
+    value: bool
+
+
+NONE: Final = Optional(present=False)
+TRUE_KEY: Final = BoolKey(value=True)
+FALSE_KEY: Final = BoolKey(value=False)
+
+IPAddress = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Cidr:
+    """An address range as it was written: the bits behind the prefix are kept."""
+
+    address: IPAddress
+    prefix_length: int
+
+
+TYPE_NAMES: Final[dict[type, str]] = {
+    bool: "bool",
+    int: "int",
+    UInt: "uint",
+    float: "double",
+    str: "string",
+    bytes: "bytes",
+    type(None): "null_type",
+    list: "list",
+    tuple: "list",
+    dict: "map",
+    Timestamp: "google.protobuf.Timestamp",
+    Duration: "google.protobuf.Duration",
+    CelType: "type",
+    Optional: "optional_type",
+    IPv4Address: "net.IP",
+    IPv6Address: "net.IP",
+    Cidr: "net.CIDR",
+}
+_NUMBERS: Final = frozenset({int, UInt, float})
+
+
+def type_name(value: Any) -> str:
+    """Return the name of a value's CEL type."""
+    return TYPE_NAMES[type(value)]
+
+
+def equal(left: Any, right: Any) -> bool:
+    """Tell whether two values are equal: numbers by value whatever their type, other types only among themselves."""
+    left_type, right_type = type(left), type(right)
+    if left_type is not right_type:
+        return left_type in _NUMBERS and right_type in _NUMBERS and bool(left == right)
+    if left_type is list:
+        return len(left) == len(right) and all(map(equal, left, right))
+    if left_type is dict:
+        if len(left) != len(right):
+            return False
+        return all(key in right and equal(value, right[key]) for key, value in left.items())
+    if left_type is Optional:
+        return bool(left.present == right.present) and (not left.present or equal(left.content, right.content))
+    return bool(left == right)
+
+
+def contains(item: Any, items: Any) -> bool:
+    """The operator `in`: an element of a list, or a key of a map.
+
+    Raises:
+        EvaluationError: the right side is neither.
+
+    """
+    kind = type(items)
+    if kind is dict:
+        return find_key(items, item) is not _MISSING
+    if kind is list:
+        return any(equal(item, element) for element in items)
+    raise EvaluationError("'in' wants a list or a map on its right")
+
+
+class _Missing:
+    """What `find_key` gives where there is no such key."""
+
+
+_MISSING: Final = _Missing()
+
+
+def find_key(items: dict[Any, Any], key: Any) -> Any:
+    """Return the value under a key, numbers compared across types, or `MISSING`."""
+    kind = type(key)
+    if kind is str or kind is int or kind is UInt:
+        return items.get(key, _MISSING)
+    if kind is bool:
+        return items.get(TRUE_KEY if key else FALSE_KEY, _MISSING)
+    if kind is float:
+        return items.get(int(key), _MISSING) if math.isfinite(key) and key.is_integer() else _MISSING
+    raise EvaluationError("a key of this type is not supported")
+
+
+MISSING: Final = _MISSING
+
+
+def map_key(key: Any) -> Any:
+    """Return a key as a dict keeps it.
+
+    Raises:
+        EvaluationError: a type that cannot be a key.
+
+    """
+    kind = type(key)
+    if kind is str or kind is int or kind is UInt:
+        return key
+    if kind is bool:
+        return TRUE_KEY if key else FALSE_KEY
+    raise EvaluationError("a map key is a bool, int, uint or string")
+
+
+def plain_key(key: Any) -> Any:
+    """Return a key as an expression sees it."""
+    return key.value if type(key) is BoolKey else key
+
+
+def index(items: Any, key: Any) -> Any:
+    """The operator `[]`.
+
+    Raises:
+        EvaluationError: no such key, an index out of range, or nothing that can be indexed.
+
+    """
+    found = lookup(items, key)
+    if found is _MISSING:
+        raise EvaluationError("no such key or index")
+    return found
+
+
+def lookup(items: Any, key: Any) -> Any:
+    """Return the element under a key or index, or `MISSING`."""
+    kind = type(items)
+    if kind is dict:
+        return find_key(items, key)
+    if kind is list:
+        if type(key) is float and key.is_integer():
+            key = int(key)
+        if type(key) is not int and type(key) is not UInt:
+            raise EvaluationError("a list is indexed by an int")
+        return items[key] if 0 <= key < len(items) else _MISSING
+    if kind is Optional:
+        return lookup(items.content, key) if items.present else _MISSING
+    raise EvaluationError("only lists and maps can be indexed")
+
+
+def select(value: Any, name: str) -> Any:
+    """The operator `.`: a field by name.
+
+    Raises:
+        EvaluationError: no such field, or a value without fields.
+
+    """
+    if type(value) is dict:
+        found = value.get(name, _MISSING)
+        if found is not _MISSING:
+            return found
+        raise EvaluationError("no such key")
+    if type(value) is Optional:
+        return optional_select(value, name)
+    raise EvaluationError("only maps have fields")
+
+
+def optional_select(value: Any, name: Any) -> Optional:
+    """The operators `.?` and `[?]`: the element if there is one."""
+    if type(value) is Optional:
+        if not value.present:
+            return NONE
+        value = value.content
+    found = lookup(value, name)
+    return NONE if found is _MISSING else Optional(present=True, content=found)
+
+
+def has(value: Any, name: str) -> bool:
+    """The macro `has`."""
+    if type(value) is Optional:
+        return value.present and has(value.content, name)
+    if type(value) is dict:
+        return name in value
+    raise EvaluationError("only maps have fields")
+
+
+def elements(value: Any) -> Any:
+    """Return what a comprehension with one variable goes over: elements of a list, keys of a map."""
+    if type(value) is list:
+        return value
+    if type(value) is dict:
+        return [plain_key(key) for key in value]
+    raise EvaluationError("only lists and maps can be gone over")
+
+
+def pairs(value: Any) -> Any:
+    """Return what a comprehension with two variables goes over: index and element, or key and value."""
+    if type(value) is list:
+        return enumerate(value)
+    if type(value) is dict:
+        return [(plain_key(key), item) for key, item in value.items()]
+    raise EvaluationError("only lists and maps can be gone over")

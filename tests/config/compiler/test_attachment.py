@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import pytest
+
+from config.compiler.attachment import Level, attach_policies
+from config.errors import Severity
+from tests.config.examples import (
+    ON_GATEWAY,
+    ON_ROUTE,
+    ON_RULE,
+    ON_SERVICE,
+    SETUP,
+    authorization_policy,
+    codes,
+    place,
+    resources_of,
+    several,
+    transformation_policy,
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "level", "name"),
+    [
+        (ON_GATEWAY, Level.GATEWAY, "infra/egress"),
+        (ON_SERVICE, Level.SERVICE_ENTRY, "infra/origin"),
+        (ON_ROUTE, Level.ROUTE, "infra/origin-route"),
+        (ON_RULE, Level.RULE, "infra/origin-route#main"),
+        (ON_GATEWAY.replace("}", ", namespace: infra}"), Level.GATEWAY, "infra/egress"),
+    ],
+)
+def test_a_policy_attaches_to_a_gateway_service_route_or_rule(target: str, level: Level, name: str) -> None:
+    resources, _ = resources_of(several(SETUP, authorization_policy("Allow", "true", target=target)))
+
+    [attachment], unresolved, findings = attach_policies(resources)
+
+    assert (attachment.level, attachment.target, attachment.policy.name) == (level, name, "infra/rules")
+    assert findings == []
+    assert unresolved == set()
+
+
+def test_the_levels_go_from_weak_to_strong() -> None:
+    assert sorted(Level) == [Level.GATEWAY, Level.SERVICE_ENTRY, Level.ROUTE, Level.RULE]
+
+
+def test_the_group_of_a_target_is_gateway_api_where_none_is_written() -> None:
+    target = "{kind: Gateway, name: egress}"
+    resources, _ = resources_of(several(SETUP, authorization_policy("Allow", "true", target=target)))
+
+    assert [attachment.target for attachment in attach_policies(resources)[0]] == ["infra/egress"]
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "unresolved"),
+    [
+        (ON_GATEWAY.replace("egress", "egres"), "dangling-reference", "infra/egres"),
+        (ON_SERVICE.replace("origin", "orign"), "dangling-reference", "infra/orign"),
+        (ON_ROUTE.replace("origin-route", "origin"), "dangling-reference", "infra/origin"),
+        (ON_RULE.replace("main", "mian"), "dangling-reference", "infra/origin-route"),
+        (ON_GATEWAY.replace("}", ", sectionName: mesh}"), "dangling-reference", "infra/egress"),
+        (ON_SERVICE.replace("}", ", sectionName: main}"), "dangling-reference", "infra/origin"),
+        (ON_GATEWAY.replace("kind: Gateway", "kind: Gatway"), "invalid-target", "infra/egress"),
+        (ON_SERVICE.replace("networking.istio.io", "''"), "invalid-target", "infra/origin"),
+        ("{group: '', kind: Service, name: origin}", "invalid-target", "infra/origin"),
+        ("{group: agentgateway.dev, kind: AgentgatewayBackend, name: origin}", "invalid-target", "infra/origin"),
+        (ON_GATEWAY.replace("}", ", namespace: other}"), "invalid-target", "infra/egress"),
+    ],
+)
+def test_a_target_that_does_not_exist_or_cannot_be_one_is_a_fault(target: str, code: str, unresolved: str) -> None:
+    resources, _ = resources_of(several(SETUP, authorization_policy("Allow", "true", target=target)))
+
+    attachments, left_over, [finding] = attach_policies(resources)
+
+    assert attachments == []
+    assert (finding.code, finding.severity) == (code, Severity.ERROR)
+    assert place(finding) == (SETUP.count("\n") + 6, 16)
+    assert left_over == {unresolved}
+
+
+def test_a_target_is_looked_up_in_the_policys_own_namespace() -> None:
+    text = authorization_policy("Allow", "true").replace("namespace: infra", "namespace: other")
+    resources, _ = resources_of(several(SETUP, text))
+
+    attachments, _, findings = attach_policies(resources)
+
+    assert attachments == []
+    assert codes(findings) == ["dangling-reference"]
+
+
+def test_a_policy_has_one_kind_of_target() -> None:
+    text = authorization_policy("Allow", "true", target=f"{ON_GATEWAY}, {ON_ROUTE}")
+    resources, _ = resources_of(several(SETUP, text))
+
+    attachments, _, [finding] = attach_policies(resources)
+
+    assert (finding.code, finding.severity) == ("mixed-targets", Severity.ERROR)
+    assert place(finding) == (SETUP.count("\n") + 6, 15)
+    assert len(attachments) == 2
+
+
+def test_several_targets_of_one_kind_are_all_attached_and_every_fault_is_listed() -> None:
+    missing = ON_GATEWAY.replace("egress", "a"), ON_GATEWAY.replace("egress", "b")
+    text = authorization_policy("Allow", "true", target=f"{missing[0]}, {ON_GATEWAY}, {missing[1]}")
+    resources, _ = resources_of(several(SETUP, text))
+
+    attachments, unresolved, findings = attach_policies(resources)
+
+    assert [attachment.target for attachment in attachments] == ["infra/egress"]
+    assert codes(findings) == ["dangling-reference"] * 2
+    assert unresolved == {"infra/a", "infra/b"}
+
+
+def test_two_policies_that_set_one_field_on_one_target_are_reported_and_the_older_wins() -> None:
+    texts = [
+        transformation_policy("{remove: [x]}", name=name, metadata=f"creationTimestamp: {created}")
+        for name, created in [
+            ("a", "2026-01-03T00:00:00Z"),
+            ("b", "2026-01-01T00:00:00Z"),
+            ("c", "2026-01-02T00:00:00Z"),
+        ]
+    ]
+    resources, _ = resources_of(several(SETUP, *texts))
+
+    attachments, _, findings = attach_policies(resources)
+
+    assert [attachment.policy.name for attachment in attachments] == ["infra/b", "infra/c", "infra/a"]
+    assert [(finding.code, finding.severity) for finding in findings] == [("policy-conflict", Severity.WARNING)] * 2
+    assert all("infra/b is in force" in finding.message for finding in findings)
+    assert [finding.message.split()[0] for finding in findings] == ["infra/c", "infra/a"]
+
+
+def test_authorizations_and_fields_on_different_targets_do_not_conflict() -> None:
+    resources, _ = resources_of(
+        several(
+            SETUP,
+            authorization_policy("Allow", "true", name="a"),
+            authorization_policy("Deny", "false", name="b"),
+            transformation_policy("{remove: [x]}", name="c"),
+            transformation_policy("{remove: [x]}", name="d", target=ON_ROUTE),
+            transformation_policy("{remove: [x]}", name="e", target=ON_RULE),
+        )
+    )
+
+    assert attach_policies(resources)[2] == []

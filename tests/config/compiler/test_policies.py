@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from config.compiler.policies import compile_request_headers, compile_rules
+from config.policy.authorization import Action
+from config.policy.headers import FRAMING_AND_HOP_BY_HOP
+from tests.config.examples import authorization_policy, codes, place, request, resources_of, transformation_policy
+
+if TYPE_CHECKING:
+    from config.errors import Finding
+    from config.policy.authorization import Rule
+    from config.policy.headers import HeaderRewrite
+
+
+def rules(text: str) -> tuple[tuple[Rule, ...], list[Finding]]:
+    resources, findings = resources_of(text)
+    [policy] = resources.policies.values()
+    return compile_rules(policy, findings), findings
+
+
+def headers(block: str) -> tuple[HeaderRewrite, list[Finding]]:
+    resources, findings = resources_of(transformation_policy(block))
+    [policy] = resources.policies.values()
+    rewrite = compile_request_headers(policy, findings)
+    assert rewrite is not None
+    return rewrite, findings
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_every_expression_is_a_rule_of_its_own(action: Action) -> None:
+    compiled, findings = rules(authorization_policy(action, "true", "false", name="some"))
+
+    assert findings == []
+    assert [(rule.name, rule.action, rule.ignore_error) for rule in compiled] == [
+        ("infra/some#0", action, False),
+        ("infra/some#1", action, False),
+    ]
+    assert [rule.expression.evaluate(request()) for rule in compiled if rule.expression] == [True, False]
+
+
+def test_the_action_is_allow_where_none_is_written() -> None:
+    compiled, _ = rules(authorization_policy("Deny", "true").replace("      action: Deny\n", ""))
+
+    assert [rule.action for rule in compiled] == [Action.ALLOW]
+
+
+def test_rules_read_repeated_headers_as_errors_and_header_values_do_not() -> None:
+    twice = request(headers=[(b"a", b"1"), (b"a", b"2")])
+    [rule], _ = rules(authorization_policy("Deny", 'size(request.headers["a"]) == 5'))
+    rewrite, _ = headers("{set: [{name: n, value: 'string(size(request.headers[\"a\"]))'}]}")
+
+    assert rule.denies(rule.evaluate(twice))
+    assert rewrite.apply([], twice) == [(b"n", b"2")]
+
+
+def test_an_expression_that_does_not_compile_is_a_fault_with_place_and_caret_and_a_rule_all_the_same() -> None:
+    compiled, [finding] = rules(authorization_policy("Deny", "true", "requst.path == 1"))
+
+    assert (finding.code, place(finding)) == ("invalid-expression", (12, 13))
+    assert "'requst'" in finding.message
+    assert finding.hint == "did you mean 'request'?"
+    assert finding.excerpt == "requst.path == 1\n^"
+    assert [rule.expression is None for rule in compiled] == [False, True]
+
+
+@pytest.mark.parametrize(("value", "ignored"), [("ignore", True), ("deny", False)])
+def test_on_error_says_whether_a_failing_deny_holds(value: str, *, ignored: bool) -> None:
+    annotation = f"annotations: {{egress-gateway.dev/on-error: {value}}}"
+    compiled, findings = rules(authorization_policy("Deny", "true", "false", metadata=annotation))
+
+    assert findings == []
+    assert [rule.ignore_error for rule in compiled] == [ignored, ignored]
+
+
+@pytest.mark.parametrize(
+    ("action", "value"),
+    [("Deny", "Ignore"), ("Deny", "''"), ("Allow", "ignore"), ("Allow", "deny"), ("Require", "ignore")],
+)
+def test_on_error_is_deny_or_ignore_and_stands_on_a_deny_only(action: str, value: str) -> None:
+    annotation = f"annotations: {{egress-gateway.dev/on-error: {value}}}"
+    compiled, [finding] = rules(authorization_policy(action, "true", metadata=annotation))
+
+    assert (finding.code, place(finding)) == ("invalid-annotation", (3, 86))
+    assert [rule.ignore_error for rule in compiled] == [False]
+
+
+def test_a_policy_without_authorization_has_no_rules_and_one_without_transformation_no_headers() -> None:
+    compiled, findings = rules(transformation_policy("{remove: [a]}"))
+    resources, _ = resources_of(authorization_policy("Allow", "true"))
+    [policy] = resources.policies.values()
+
+    assert compiled == ()
+    assert compile_request_headers(policy, findings) is None
+    assert findings == []
+
+
+def test_header_names_are_compared_in_lower_case() -> None:
+    rewrite, findings = headers(
+        "{add: [{name: X-A, value: '\"1\"'}], set: [{name: X-B, value: '\"2\"'}], remove: [X-C]}"
+    )
+
+    assert findings == []
+    assert ([h.name for h in rewrite.add], [h.name for h in rewrite.set], rewrite.remove) == (
+        [b"x-a"],
+        [b"x-b"],
+        (b"x-c",),
+    )
+
+
+def test_a_value_that_does_not_compile_is_a_fault_and_removes_the_header() -> None:
+    rewrite, [finding] = headers("{set: [{name: x-a, value: 'nonsense('}]}")
+
+    assert (finding.code, place(finding)) == ("invalid-expression", (8, 42))
+    assert rewrite.apply([(b"x-a", b"spoofed")], request()) == []
+
+
+@pytest.mark.parametrize("name", [name.decode() for name in sorted(FRAMING_AND_HOP_BY_HOP)])
+@pytest.mark.parametrize(
+    ("block", "at"),
+    [
+        ("{{add: [{{name: {}, value: '\"1\"'}}]}}", (8, 30)),
+        ("{{set: [{{name: {}, value: '\"1\"'}}]}}", (8, 30)),
+        ("{{remove: [{}]}}", (8, 26)),
+    ],
+)
+def test_a_header_that_frames_the_message_is_a_fault_and_is_not_written(
+    block: str, at: tuple[int, int], name: str
+) -> None:
+    rewrite, [finding] = headers(block.format(name.title()))
+
+    assert (finding.code, place(finding)) == ("forbidden-header", at)
+    assert (rewrite.add, rewrite.set, rewrite.remove) == ((), (), ())
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", ":authority", "ä", "a\\r", "(a)", "a" * 257])
+@pytest.mark.parametrize("block", ['{{set: [{{name: "{}", value: "1"}}]}}', '{{remove: ["{}"]}}'])
+def test_a_header_name_is_a_token(block: str, name: str) -> None:
+    resources, findings = resources_of(transformation_policy(block.format(name)))
+
+    assert codes(findings) == ["invalid-value"]
+    assert resources.policies == {}
+
+
+@pytest.mark.parametrize("block", ["add", "set", "remove"])
+def test_a_block_has_at_most_16_entries(block: str) -> None:
+    def entries(count: int) -> Any:
+        entry = "a" if block == "remove" else "{name: a, value: 'true'}"
+        return transformation_policy(f"{{{block}: [{', '.join([entry] * count)}]}}")
+
+    assert resources_of(entries(16))[1] == []
+    assert codes(resources_of(entries(17))[1]) == ["invalid-value"]

@@ -1,0 +1,167 @@
+"""What the tests of `config` build their inputs from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config.attributes import Peer, RequestAttributes
+from config.cel import EvaluationError
+from config.compiler import compile_snapshot
+from config.manifests import read_documents
+from config.policy.identity import parse_spiffe_id
+from config.resources import parse_resources
+from config.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from config.errors import Finding
+    from config.resources import Resources
+    from config.snapshot import Snapshot
+
+WORKSHOP = Path(__file__).parents[2] / "deploy" / "workshop"
+TEAM_A = "spiffe://cluster.local/ns/team-a/sa/team-a"
+TEAM_B = "spiffe://cluster.local/ns/team-b/sa/team-b"
+
+GATEWAY = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: egress, namespace: infra}
+spec:
+  gatewayClassName: waypoint
+  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
+"""
+
+SERVICE = """\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: origin
+  namespace: infra
+  labels: {istio.io/use-waypoint: egress}
+spec:
+  hosts: [api.example.org]
+  ports: [{number: 8080, name: http, protocol: HTTP}]
+"""
+
+BACKEND = """\
+apiVersion: agentgateway.dev/v1alpha1
+kind: AgentgatewayBackend
+metadata: {name: origin, namespace: infra}
+spec:
+  static: {host: api.example.org, port: 443}
+  policies: {tls: {}}
+"""
+
+ROUTE = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: origin-route, namespace: infra}
+spec:
+  parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: origin}]
+  rules:
+    - name: main
+      backendRefs: [{group: agentgateway.dev, kind: AgentgatewayBackend, name: origin}]
+"""
+
+ON_GATEWAY = "{group: gateway.networking.k8s.io, kind: Gateway, name: egress}"
+ON_SERVICE = "{group: networking.istio.io, kind: ServiceEntry, name: origin}"
+ON_ROUTE = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: origin-route}"
+ON_RULE = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: origin-route, sectionName: main}"
+
+
+def several(*manifests: str) -> str:
+    """Join manifests to one file."""
+    return "---\n".join(manifests)
+
+
+SETUP = several(GATEWAY, SERVICE, BACKEND, ROUTE)
+
+
+def authorization_policy(
+    action: str,
+    *expressions: str,
+    name: str = "rules",
+    target: str = ON_GATEWAY,
+    metadata: str = "",
+) -> str:
+    """Write a policy with one authorization block; `metadata` holds further fields, `a: b, c: d`."""
+    entries = "".join(f"\n          - {expression!r}" for expression in expressions)
+    return f"""\
+apiVersion: agentgateway.dev/v1alpha1
+kind: AgentgatewayPolicy
+metadata: {{name: {name}, namespace: infra, {metadata}}}
+spec:
+  targetRefs: [{target}]
+  traffic:
+    authorization:
+      action: {action}
+      policy:
+        matchExpressions:{entries}
+"""
+
+
+def transformation_policy(request: str, *, name: str = "headers", target: str = ON_GATEWAY, metadata: str = "") -> str:
+    """Write a policy with one transformation block, in flow style."""
+    return f"""\
+apiVersion: agentgateway.dev/v1alpha1
+kind: AgentgatewayPolicy
+metadata: {{name: {name}, namespace: infra, {metadata}}}
+spec:
+  targetRefs: [{target}]
+  traffic:
+    transformation:
+      request: {request}
+"""
+
+
+def resources_of(text: str) -> tuple[Resources, list[Finding]]:
+    """Read one file's text as far as typed models."""
+    documents, findings = read_documents("f.yaml", text)
+    resources, faults = parse_resources(documents)
+    return resources, findings + faults
+
+
+def settings(**values: Any) -> Settings:
+    """Return settings with everything else at its default."""
+    return Settings(**values)
+
+
+def snapshot_of(text: str, **values: Any) -> tuple[Snapshot, list[Finding]]:
+    """Compile one file's text."""
+    resources, findings = resources_of(text)
+    snapshot, faults = compile_snapshot(resources, settings(**values), revision="0" * 12)
+    assert snapshot is not None
+    return snapshot, findings + faults
+
+
+def codes(findings: Sequence[Finding]) -> list[str]:
+    """Return the slugs of findings, in their order."""
+    return [finding.code for finding in findings]
+
+
+def place(finding: Finding) -> tuple[int, int]:
+    """Return line and column of a finding."""
+    assert finding.location is not None
+    return finding.location.line, finding.location.column
+
+
+def request(path: str = "/", *, caller: str = TEAM_A, **values: Any) -> RequestAttributes:
+    """Return the attributes of one request."""
+    fields: dict[str, Any] = {"method": "GET", "host": "api.example.org", **values}
+    return RequestAttributes(peer=Peer(parse_spiffe_id(caller)), path=path, **fields)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An expression that always gives one value; none: it fails."""
+
+    value: Any
+    reads: frozenset[str] = field(default=frozenset())
+
+    def evaluate(self, _attributes: RequestAttributes) -> Any:
+        if self.value is EvaluationError:
+            raise EvaluationError("it failed")
+        return self.value

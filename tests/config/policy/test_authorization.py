@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.cel import EvaluationError, compile_expression
+from config.policy.authorization import Action, Authorization, Rule
+from config.policy.decision import Decision, Outcome, Reason, RuleResult
+from tests.config.examples import TEAM_B, Constant, request
+
+REQUEST = request("/zen")
+VALUES = {"T": True, "F": False, "E": EvaluationError, "string": "yes", "null": None, "one": 1, "list": [True]}
+ACTIONS = {"A": Action.ALLOW, "D": Action.DENY, "R": Action.REQUIRE, "P": Action.DENY, "I": Action.DENY}
+
+
+def rule(code: str, name: str = "ns/p#0") -> Rule:
+    """Return the rule that `D:T` stands for: `P` is a Deny that reads the path, `I` one with `on-error: ignore`."""
+    action, _, outcome = code.partition(":")
+    reads = frozenset({"request.path"} if action == "P" else ())
+    expression = None if outcome == "-" else Constant(VALUES[outcome], reads)
+    return Rule(name, ACTIONS[action], expression, ignore_error=action == "I")  # type: ignore[arg-type]
+
+
+def rules(codes: str) -> list[Rule]:
+    """Return the rules of `A:T D:F`; each is named after its code and its place."""
+    return [rule(code, f"{code}#{index}") for index, code in enumerate(codes.split())]
+
+
+def decide(codes: str, *, default_allowed: bool = True) -> Decision:
+    return Authorization.of(rules(codes), default_allowed=default_allowed).decide(REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("codes", "allowed"),
+    [
+        # The table of behaviour.md section 4.
+        ("", True),
+        ("A:T", True),
+        ("A:F A:T", True),
+        ("D:F", True),
+        ("R:T", True),
+        ("A:F", False),
+        ("A:E", False),
+        ("A:string", False),
+        ("D:T A:T", False),
+        ("R:T R:F", False),
+        ("R:T A:F", False),
+        ("R:E A:T", False),
+        ("D:F A:F", False),
+        ("D:E", False),
+        ("I:E", True),
+        # And what follows from its text.
+        ("A:E A:T", True),
+        ("A:T A:E", True),
+        ("D:T", False),
+        ("D:F D:T", False),
+        ("D:E A:T", False),
+        ("R:F", False),
+        ("R:E", False),
+        ("R:T A:T", True),
+        ("R:F A:T", False),
+        ("D:F R:T A:T", True),
+        ("D:F R:T", True),
+        ("A:null", False),
+        ("A:one", False),
+        ("A:list", False),
+        ("R:string A:T", False),
+        ("R:one", False),
+        ("D:null", False),
+        ("D:string A:T", False),
+        ("D:one", False),
+        ("I:T", False),
+        ("I:F", True),
+        ("I:null", True),
+        ("I:E A:F", False),
+        ("I:E D:E", False),
+        ("P:T A:T", False),
+        ("P:F A:T", True),
+        ("P:E A:T", False),
+        ("P:F", True),
+    ],
+)
+def test_the_rules_of_every_level_decide_together(codes: str, *, allowed: bool) -> None:
+    assert decide(codes).allowed is allowed
+    assert decide(" ".join(reversed(codes.split()))).allowed is allowed
+
+
+@pytest.mark.parametrize("default_allowed", [True, False])
+def test_the_default_action_decides_where_there_is_no_rule(*, default_allowed: bool) -> None:
+    assert decide("", default_allowed=default_allowed) == Decision(allowed=default_allowed, reason=Reason.NO_RULES)
+
+
+@pytest.mark.parametrize(("codes", "allowed"), [("A:T", True), ("D:F", True), ("R:T", True), ("A:F", False)])
+def test_the_default_action_does_not_matter_where_there_is_a_rule(codes: str, *, allowed: bool) -> None:
+    assert decide(codes, default_allowed=False).allowed is allowed
+
+
+@pytest.mark.parametrize(
+    ("codes", "allowed"),
+    [("A:-", False), ("A:- A:T", True), ("R:- A:T", False), ("D:- A:T", False), ("D:-", False), ("I:- A:T", False)],
+)
+def test_what_does_not_compile_never_holds_but_always_denies(codes: str, *, allowed: bool) -> None:
+    # `on-error: ignore` is about requests on which an expression fails, not about expressions that are none.
+    assert decide(codes).allowed is allowed
+
+
+def test_a_deny_that_fails_holds_unless_the_operator_says_otherwise() -> None:
+    failing = Rule("ns/p#0", Action.DENY, Constant(EvaluationError))  # type: ignore[arg-type]
+
+    assert not Authorization.of([failing], default_allowed=True).decide(REQUEST).allowed
+
+
+@pytest.mark.parametrize(
+    ("codes", "reason", "named"),
+    [
+        ("D:F A:T", Reason.ALLOW_MATCHED, "A:T#1"),
+        ("A:F A:T A:T", Reason.ALLOW_MATCHED, "A:T#1"),
+        ("A:F A:E", Reason.NO_ALLOW_MATCHED, None),
+        ("R:T D:F", Reason.NOTHING_DENIED, None),
+        ("P:F", Reason.NOTHING_DENIED, None),
+        ("R:T R:F R:E", Reason.REQUIRE_NOT_MET, "R:F#1"),
+        ("A:T R:E", Reason.REQUIRE_NOT_MET, "R:E#1"),
+        ("A:T R:F D:F D:T", Reason.DENY_MATCHED, "D:T#3"),
+        ("R:F D:E", Reason.DENY_ERROR, "D:E#1"),
+        ("D:null", Reason.DENY_ERROR, "D:null#0"),
+        ("A:T P:T", Reason.DENY_MATCHED, "P:T#1"),
+        # A Deny that reads the path is asked by a later layer, and is named as if it had been asked first.
+        ("A:F P:T", Reason.DENY_MATCHED, "P:T#1"),
+        ("R:F P:E", Reason.DENY_ERROR, "P:E#1"),
+        ("R:F P:F", Reason.REQUIRE_NOT_MET, "R:F#0"),
+        ("A:F P:F", Reason.NO_ALLOW_MATCHED, None),
+    ],
+)
+def test_a_decision_names_the_rule_and_the_step_that_took_it(codes: str, reason: Reason, named: str | None) -> None:
+    decision = decide(codes)
+
+    assert (decision.reason, decision.rule) == (reason, named)
+
+
+def test_a_decision_carries_what_every_rule_on_the_way_said() -> None:
+    decision = decide("D:F R:T A:E A:string A:T A:T")
+
+    assert decision.evidence == (
+        RuleResult("D:F#0", Outcome.NOT_MATCHED),
+        RuleResult("R:T#1", Outcome.MATCHED),
+        RuleResult("A:E#2", Outcome.ERROR, "it failed"),
+        RuleResult("A:string#3", Outcome.ERROR, "a boolean was expected, not str"),
+        RuleResult("A:T#4", Outcome.MATCHED),
+    )
+    assert decision.explanation == "allow_matched by A:T#4"
+    assert decide("A:F").explanation == "no_allow_matched"
+
+
+def test_authorize_leaves_the_rules_that_read_the_path_to_the_path_guard() -> None:
+    authorization = Authorization.of(rules("A:T P:T"), default_allowed=True)
+
+    assert authorization.authorize(REQUEST).allowed
+    refusal = authorization.guard_path(REQUEST)
+    assert refusal is not None
+    assert (refusal.allowed, refusal.rule) == (False, "P:T#1")
+
+
+@pytest.mark.parametrize(
+    ("text", "reads_path"),
+    [
+        ('request.path == "/zen"', True),
+        ('request.uri.contains("zen")', True),
+        ('request.pathAndQuery == "/zen"', True),
+        ('request["path"] == "/zen"', True),
+        ('[request].exists(r, r.path == "/zen")', True),
+        ('!(request.host == "a" && (request.method == "GET" || request.path.startsWith("/a")))', True),
+        ('has(request.headers.x) && "x" in [request.path]', True),
+        ('request.host == "/zen"', False),
+        ('source.identity.namespace == "path"', False),
+        ("true", False),
+    ],
+)
+def test_a_rule_that_can_read_the_path_by_any_name_is_the_path_guards(text: str, *, reads_path: bool) -> None:
+    denied = Rule("ns/p#0", Action.DENY, compile_expression(text, strict_headers=True))
+    authorization = Authorization.of([denied], default_allowed=True)
+
+    assert authorization.path_denies == ((denied,) if reads_path else ())
+    assert authorization.denies == (() if reads_path else (denied,))
+
+
+def test_real_expressions_decide_by_caller_and_path() -> None:
+    authorization = Authorization.of(
+        [
+            Rule("ns/a#0", Action.ALLOW, compile_expression('source.identity.namespace == "team-a"')),
+            Rule("ns/d#0", Action.DENY, compile_expression('!request.path.startsWith("/repos/")')),
+        ],
+        default_allowed=True,
+    )
+
+    assert authorization.decide(request("/repos/x")).rule == "ns/a#0"
+    assert authorization.decide(request("/users/x")).rule == "ns/d#0"
+    assert authorization.decide(request("/repos/x", caller=TEAM_B)).reason is Reason.NO_ALLOW_MATCHED
+    # A SPIFFE ID of another form has no namespace: a field of null is an error, and an Allow does not hold.
+    assert not authorization.decide(request("/repos/x", caller="spiffe://cluster.local/vm/team-a")).allowed
+
+
+CODES = st.sampled_from([f"{action}:{value}" for action in ACTIONS for value in [*VALUES, "-"]])
+CODE_LISTS = st.lists(CODES, max_size=6)
+
+
+def allowed_by(codes: list[str], *, default_allowed: bool) -> bool:
+    return decide(" ".join(codes), default_allowed=default_allowed).allowed
+
+
+@given(CODE_LISTS, st.sampled_from(["D", "P", "I"]), st.sampled_from([*VALUES, "-"]), st.data())
+def test_adding_a_deny_rule_never_opens_access(codes: list[str], action: str, value: str, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(codes)))
+    before = allowed_by(codes, default_allowed=True)
+
+    assert before or not allowed_by([*codes[:at], f"{action}:{value}", *codes[at:]], default_allowed=True)
+
+
+@given(CODE_LISTS, st.sampled_from([*VALUES, "-"]), st.data())
+def test_adding_a_require_rule_never_opens_access(codes: list[str], value: str, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(codes)))
+    before = allowed_by(codes, default_allowed=True)
+
+    assert before or not allowed_by([*codes[:at], f"R:{value}", *codes[at:]], default_allowed=True)
+
+
+@given(CODE_LISTS, st.data())
+def test_a_failing_evaluation_never_opens_access(codes: list[str], data: st.DataObject) -> None:
+    if not codes:
+        return
+    at = data.draw(st.integers(0, len(codes) - 1))
+    failure = data.draw(st.sampled_from(["E", "null", "string", "one", "-"]))
+    action = codes[at].partition(":")[0]
+    if action == "I":  # the operator asked for it
+        action = "D"
+    failed = [*codes[:at], f"{action}:{failure}", *codes[at + 1 :]]
+    # Whatever the rule would have said, with a failure in its place nobody passes who would not pass without one.
+    healthy = [allowed_by([*codes[:at], f"{action}:{value}", *codes[at + 1 :]], default_allowed=True) for value in "TF"]
+
+    assert allowed_by(failed, default_allowed=True) is all(healthy)
+
+
+@given(CODE_LISTS, st.booleans())
+def test_the_order_of_rules_does_not_matter(codes: list[str], default_allowed: bool) -> None:  # noqa: FBT001
+    expected = allowed_by(codes, default_allowed=default_allowed)
+
+    assert allowed_by(sorted(codes), default_allowed=default_allowed) is expected
+    assert allowed_by(codes[::-1], default_allowed=default_allowed) is expected
+
+
+@given(CODE_LISTS, st.booleans())
+def test_authorize_then_guard_path_decides_as_all_rules_together_do(codes: list[str], default_allowed: bool) -> None:  # noqa: FBT001
+    compiled = rules(" ".join(codes))
+    authorization = Authorization.of(compiled, default_allowed=default_allowed)
+    first = authorization.authorize(REQUEST)
+    layered = (authorization.guard_path(REQUEST) or first) if first.allowed else first
+
+    assert layered == authorization.decide(REQUEST)
+    assert layered.allowed is by_the_book(compiled, default_allowed=default_allowed)
+
+
+def by_the_book(compiled: list[Rule], *, default_allowed: bool) -> bool:
+    """Decide word for word as behaviour.md section 4 says."""
+
+    def says(rule: Rule) -> Any:
+        try:
+            return rule.expression.evaluate(REQUEST) if rule.expression else EvaluationError
+        except EvaluationError:
+            return EvaluationError
+
+    if not compiled:
+        return default_allowed
+    denies = [r for r in compiled if r.action is Action.DENY]
+    if any(says(r) is not False and (says(r) is True or not (r.ignore_error and r.expression)) for r in denies):
+        return False
+    if any(says(r) is not True for r in compiled if r.action is Action.REQUIRE):
+        return False
+    allows = [says(r) is True for r in compiled if r.action is Action.ALLOW]
+    return any(allows) or not allows

@@ -1,0 +1,415 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from config.errors import Severity
+from config.resources import KINDS
+from tests.config.examples import (
+    BACKEND,
+    GATEWAY,
+    ROUTE,
+    SERVICE,
+    SETUP,
+    authorization_policy,
+    codes,
+    place,
+    resources_of,
+    several,
+    transformation_policy,
+)
+
+ALLOW = authorization_policy("Allow", "true")
+
+
+def manifest(api_version: str, kind: str, name: str = "x") -> str:
+    return f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {name}}}\n"
+
+
+def test_every_kind_is_filed_under_namespace_and_name() -> None:
+    resources, findings = resources_of(several(SETUP, ALLOW, manifest("v1", "Namespace", "infra")))
+
+    assert findings == []
+    assert list(resources.gateways) == ["infra/egress"]
+    assert list(resources.service_entries) == ["infra/origin"]
+    assert list(resources.backends) == ["infra/origin"]
+    assert list(resources.routes) == ["infra/origin-route"]
+    assert list(resources.policies) == ["AgentgatewayPolicy infra/rules"]
+    assert list(resources.namespaces) == ["infra"]
+    assert resources.refused == []
+
+
+def test_a_manifest_without_a_namespace_stands_in_default() -> None:
+    resources, _ = resources_of(GATEWAY.replace(", namespace: infra", ""))
+
+    assert list(resources.gateways) == ["default/egress"]
+
+
+@pytest.mark.parametrize(
+    ("text", "group", "versions"),
+    [
+        (GATEWAY, "gateway.networking.k8s.io", ["v1", "v1beta1"]),
+        (ROUTE, "gateway.networking.k8s.io", ["v1", "v1beta1"]),
+        (SERVICE, "networking.istio.io", ["v1", "v1beta1", "v1alpha3"]),
+        (BACKEND, "agentgateway.dev", ["v1alpha1"]),
+        (ALLOW, "agentgateway.dev", ["v1alpha1"]),
+        (ALLOW.replace("kind: A", "kind: EnterpriseA"), "enterpriseagentgateway.solo.io", ["v1alpha1"]),
+    ],
+)
+def test_a_kind_is_read_in_its_listed_versions_only(text: str, group: str, versions: list[str]) -> None:
+    _, _, body = text.partition("\n")
+    for version in versions:
+        assert resources_of(f"apiVersion: {group}/{version}\n{body}")[1] == []
+    for version in ("v2", "v1alpha9", "V1"):
+        _, [finding] = resources_of(f"apiVersion: {group}/{version}\n{body}")
+        assert (finding.code, finding.severity, place(finding)) == ("unknown-version", Severity.ERROR, (1, 13))
+        assert all(f"{group}/{version}" in finding.hint for version in versions)
+
+
+@pytest.mark.parametrize("kind", ["Namespace", "ServiceAccount", "Pod", "Service"])
+def test_of_what_a_cluster_writes_only_the_names_are_read(kind: str) -> None:
+    text = manifest("v1", kind) + "spec: {anything: [at, all]}\nstatus: {phase: Running}\ndata: {}\n"
+
+    assert resources_of(text)[1] == []
+    [finding] = resources_of(text.replace("apiVersion: v1", "apiVersion: v2"))[1]
+    assert (finding.code, finding.hint) == ("unknown-version", "use v1")
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind"),
+    [
+        ("v1", "Endpoints"),
+        ("v1", "PersistentVolume"),
+        ("gateway.networking.k8s.io/v1", "GRPCRoute"),
+        ("networking.istio.io/v1", "Sidecar"),
+        ("apps/v1", "Deployment"),
+        ("example.org/v1", "Policy"),
+        ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+    ],
+)
+def test_foreign_kinds_are_reported_and_skipped(api_version: str, kind: str) -> None:
+    resources, [finding] = resources_of(manifest(api_version, kind))
+
+    assert (finding.code, finding.severity, place(finding)) == ("skipped", Severity.WARNING, (2, 7))
+    assert resources.refused == []
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "code", "at", "hint"),
+    [
+        ("agentgateway.dev/v1alpha1", "AgentgatewayPolcy", "unknown-kind", (2, 7), "'AgentgatewayPolicy'"),
+        ("agentgateway.dev/v1alpha1", "agentgatewaypolicy", "unknown-kind", (2, 7), "'AgentgatewayPolicy'"),
+        ("agentgateway.dev/v1alpha1", "AgentgatewayBackends", "unknown-kind", (2, 7), "'AgentgatewayBackend'"),
+        ("agentgateway.dev/v1alpha1", "Deployment", "unknown-kind", (2, 7), "AgentgatewayBackend, AgentgatewayPolicy"),
+        (
+            "enterpriseagentgateway.solo.io/v1alpha1",
+            "EnterpriseAgentgatewayPloicy",
+            "unknown-kind",
+            (2, 7),
+            "'EnterpriseAgentgatewayPolicy'",
+        ),
+        ("agentgateway.dev/v1alpha1", "EnterpriseAgentgatewayPolicy", "unknown-kind", (2, 7), "'AgentgatewayPolicy'"),
+        ("ratelimit.solo.io/v1alpha1", "RateLimitConfg", "unknown-kind", (2, 7), ""),
+        ("extauth.solo.io/v1", "AuthConfigs", "unknown-kind", (2, 7), ""),
+        ("agentgateway.dv/v1alpha1", "AgentgatewayPolicy", "unknown-group", (1, 13), "'agentgateway.dev'"),
+        ("v1", "AgentgatewayPolicy", "unknown-group", (1, 13), "agentgateway.dev"),
+        ("apps/v1", "AgentgatewayBackend", "unknown-group", (1, 13), "agentgateway.dev"),
+        ("solo.io/v1", "EnterpriseAgentgatewayPolicy", "unknown-group", (1, 13), "enterpriseagentgateway.solo.io"),
+        ("gateway.networking.k8s.io/v1", "AgentgatewayPolicies", "unknown-group", (1, 13), "agentgateway.dev"),
+    ],
+)
+def test_what_may_be_a_misspelt_policy_is_never_skipped(
+    api_version: str, kind: str, code: str, at: tuple[int, int], hint: str
+) -> None:
+    _, [finding] = resources_of(manifest(api_version, kind))
+
+    assert (finding.code, finding.severity, place(finding)) == (code, Severity.ERROR, at)
+    assert hint in finding.hint
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind"),
+    [
+        ("v1", "ConfigMap"),
+        ("v1", "Secret"),
+        ("gateway.networking.k8s.io/v1", "GatewayClass"),
+        ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant"),
+        ("agentgateway.dev/v1alpha1", "AgentgatewayParameters"),
+        ("enterpriseagentgateway.solo.io/v1alpha1", "EnterpriseAgentgatewayParameters"),
+        ("ratelimit.solo.io/v1alpha1", "RateLimitConfig"),
+        ("extauth.solo.io/v1", "AuthConfig"),
+    ],
+)
+def test_a_kind_of_a_later_version_is_a_fault(api_version: str, kind: str) -> None:
+    _, [finding] = resources_of(manifest(api_version, kind))
+
+    assert (finding.code, finding.severity, place(finding)) == ("kind-not-available", Severity.ERROR, (2, 7))
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "at"),
+    [
+        ("kind: Gateway\n", "apiVersion", (1, 1)),
+        ("apiVersion: v1\n", "kind", (1, 1)),
+        ("a: b\n", "apiVersion", (1, 1)),
+        ("apiVersion: 1\nkind: Gateway\n", "apiVersion", (1, 13)),
+        ("apiVersion: v1\nkind: [Gateway]\n", "kind", (2, 7)),
+        ('apiVersion: v1\nkind: ""\n', "kind", (2, 7)),
+        ("apiVersion:\nkind: Gateway\n", "apiVersion", (1, 12)),
+    ],
+)
+def test_a_manifest_needs_a_version_and_a_kind(text: str, field: str, at: tuple[int, int]) -> None:
+    _, [finding] = resources_of(text)
+
+    assert (finding.code, place(finding)) == ("missing-field", at)
+    assert repr(field) in finding.message
+
+
+STATIC = "  static: {host: api.example.org, port: 443}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "edit", "code", "at", "message"),
+    [
+        (BACKEND, ("port: 443", "prot: 443"), "missing-field", (5, 11), "'spec.static.port' is required"),
+        (BACKEND, ("port: 443", "port: 443, sni: x"), "unknown-field", (5, 46), "'spec.static.sni'"),
+        (BACKEND, ("port: 443", 'port: "443"'), "invalid-value", (5, 41), "'spec.static.port'"),
+        (BACKEND, ("port: 443", "port: 0"), "invalid-value", (5, 41), "greater than or equal to 1"),
+        (BACKEND, ("port: 443", "port: 65536"), "invalid-value", (5, 41), "less than or equal to 65535"),
+        (BACKEND, ("port: 443", "port: 443.5"), "invalid-value", (5, 41), "'spec.static.port'"),
+        (BACKEND, ("port: 443", "port: true"), "invalid-value", (5, 41), "'spec.static.port'"),
+        (BACKEND, ("port: 443", "port: null"), "invalid-value", (5, 41), "'spec.static.port'"),
+        (BACKEND, ("host: api.example.org", "host: a/b"), "invalid-value", (5, 18), "'spec.static.host'"),
+        (BACKEND, ("host: api.example.org", "host: ''"), "invalid-value", (5, 18), "'spec.static.host'"),
+        (BACKEND, (STATIC, ""), "missing-field", (5, 3), "'spec.static' is required"),
+        (BACKEND, ("tls: {}", "tls: {}, tsl: {}"), "unknown-field", (6, 23), "'spec.policies.tsl'"),
+        (BACKEND, ("tls: {}", "tls: true"), "invalid-value", (6, 19), "'spec.policies.tls'"),
+        (BACKEND, ("tls: {}", "tls: {insecureSkipVerify: All}"), "unknown-field", (6, 20), "insecureSkipVerify"),
+        (BACKEND, ("name: origin", "name: Origin"), "invalid-value", (3, 18), "'metadata.name'"),
+        (BACKEND, ("name: origin", "name: a_b"), "invalid-value", (3, 18), "'metadata.name'"),
+        (BACKEND, ("name: origin, ", ""), "missing-field", (3, 11), "'metadata.name' is required"),
+        (BACKEND, ("spec:", "Spec:"), "missing-field", (1, 1), "'spec' is required"),
+        (BACKEND, ("spec:", "data: {}\nspec:"), "unknown-field", (4, 1), "'data'"),
+        (GATEWAY, ("port: 15008", "port: 15008, hostname: x"), "unknown-field", (6, 41), "hostname"),
+        (GATEWAY, ("[{name: mesh, port: 15008, protocol: HBONE}]", "[]"), "invalid-value", (6, 14), "'spec.listeners'"),
+        (GATEWAY, ("[{name: mesh, port: 15008, protocol: HBONE}]", "x"), "invalid-value", (6, 14), "'spec.listeners'"),
+        (GATEWAY, ("gatewayClassName: waypoint", "gatewayClassName: ''"), "invalid-value", (5, 21), "gatewayClassName"),
+        (SERVICE, ("protocol: HTTP", "protocol: UDP"), "invalid-value", (9, 48), "'HTTP', 'HTTPS', 'HTTP2', 'GRPC'"),
+        (SERVICE, ("[api.example.org]", "[]"), "invalid-value", (8, 10), "'spec.hosts'"),
+        (SERVICE, ("[api.example.org]", "[a, 'b c']"), "invalid-value", (8, 14), "'spec.hosts.1'"),
+        (SERVICE, ("[api.example.org]", "['*']"), "invalid-value", (8, 11), "'spec.hosts.0'"),
+        (SERVICE, ("[api.example.org]", "['a.*.b']"), "invalid-value", (8, 11), "'spec.hosts.0'"),
+        (SERVICE, ("  ports:", "  resolution: STATICS\n  ports:"), "invalid-value", (9, 15), "'spec.resolution'"),
+        (SERVICE, ("  ports:", "  endpoints: []\n  ports:"), "unknown-field", (9, 3), "'spec.endpoints'"),
+        (ROUTE, ("Backend, name: origin}]", "Backend, name: origin, weight: 1}]"), "unknown-field", (8, 88), "weight"),
+        (ROUTE, ("    - name: main", "    - matches: []"), "unknown-field", (7, 7), "'spec.rules.0.matches'"),
+        (ALLOW, ("action: Allow", "action: allow"), "invalid-value", (8, 15), "'Allow', 'Deny' or 'Require'"),
+        (ALLOW, ("\n          - 'true'", " []"), "invalid-value", (10, 27), "matchExpressions"),
+        (ALLOW, ("- 'true'", "- ''"), "invalid-value", (11, 13), "matchExpressions.0"),
+        (ALLOW, ("- 'true'", "- true"), "invalid-value", (11, 13), "matchExpressions.0"),
+        (
+            ALLOW,
+            ("        matchExpressions:\n          - 'true'", "        {}"),
+            "missing-field",
+            (10, 9),
+            "matchExpressions",
+        ),
+        (ALLOW, ("  targetRefs: [{", "  targetRefs: []\n  x: [{"), "invalid-value", (5, 15), "'spec.targetRefs'"),
+        (ALLOW, ("  targetRefs: [{", "  targetRef: [{"), "missing-field", (5, 3), "'spec.targetRefs' is required"),
+        (ALLOW, ("kind: Gateway,", "kind: '',"), "invalid-value", (5, 57), "'spec.targetRefs.0.kind'"),
+        (ALLOW, ("    authorization:", "    authorisation:"), "unknown-field", (7, 5), "'spec.traffic.authorisation'"),
+        (ALLOW, ("  traffic:", "  frontend: {}\n  traffic:"), "unknown-field", (6, 3), "'spec.frontend'"),
+    ],
+)
+def test_a_field_that_is_unknown_missing_or_wrong_is_a_fault_with_its_place(
+    text: str, edit: tuple[str, str], code: str, at: tuple[int, int], message: str
+) -> None:
+    assert edit[0] in text
+    _, findings = resources_of(text.replace(*edit))
+
+    matching = [finding for finding in findings if finding.code == code and message in finding.message]
+    assert [place(finding) for finding in matching] == [at], findings
+    assert all(finding.severity is Severity.ERROR for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "hint"),
+    [
+        (BACKEND, "port: 443", "prot: 443", "did you mean 'port'?"),
+        (BACKEND, "static:", "statik:", "did you mean 'static'?"),
+        (BACKEND, "tls: {}", "tsl: {}", "did you mean 'tls'?"),
+        (ALLOW, "matchExpressions", "matchexpressions", "did you mean 'matchExpressions'?"),
+        (ALLOW, "authorization:", "authorisation:", "did you mean 'authorization'?"),
+        (ALLOW, "targetRefs", "targetrefs", "did you mean 'targetRefs'?"),
+        (ALLOW, "name: egress", "nam: egress", "did you mean 'name'?"),
+        (SERVICE, "number: 8080", "numbre: 8080", "did you mean 'number'?"),
+        (ROUTE, "backendRefs", "backendReferences", "did you mean 'backendRefs'?"),
+        (GATEWAY, "gatewayClassName", "gateway_class_name", "did you mean 'gatewayClassName'?"),
+        (BACKEND, "static:", "zzz:", "known here: policies, static"),
+    ],
+)
+def test_an_unknown_field_comes_with_the_nearest_known_one(text: str, old: str, new: str, hint: str) -> None:
+    assert old in text
+    _, findings = resources_of(text.replace(old, new, 1))
+
+    assert [finding.hint for finding in findings if finding.code == "unknown-field"] == [hint]
+
+
+def test_unknown_fields_below_metadata_and_status_are_left_alone() -> None:
+    text = BACKEND.replace("namespace: infra}", "namespace: infra, uid: x, managedFields: [{a: b}]}")
+
+    assert resources_of(text + "status: {conditions: [{type: Accepted}]}\n")[1] == []
+
+
+def test_every_fault_of_every_document_is_listed() -> None:
+    text = several(
+        BACKEND.replace("port: 443", "port: 0, sni: x"),
+        manifest("agentgateway.dev/v1alpha1", "AgentgatewayPolcy"),
+        "- no mapping\n",
+        SERVICE.replace("protocol: HTTP", "protocol: UDP"),
+    )
+
+    _, findings = resources_of(text)
+
+    assert sorted(codes(findings)) == [
+        "invalid-value",
+        "invalid-value",
+        "not-a-mapping",
+        "unknown-field",
+        "unknown-kind",
+    ]
+
+
+@pytest.mark.parametrize("text", [GATEWAY, SERVICE, BACKEND, ROUTE, ALLOW, manifest("v1", "Pod")])
+def test_the_same_kind_namespace_and_name_may_stand_once(text: str) -> None:
+    _, [finding] = resources_of(several(text, text))
+
+    line = text.count("\n") + 2
+    assert (finding.code, finding.severity, place(finding)) == ("duplicate-resource", Severity.ERROR, (line, 1))
+    assert finding.message.endswith("first at f.yaml:1:1")
+
+
+def test_the_same_object_in_two_versions_is_the_same_object() -> None:
+    _, findings = resources_of(several(SERVICE, SERVICE.replace("io/v1", "io/v1beta1")))
+
+    assert codes(findings) == ["duplicate-resource"]
+
+
+def test_one_name_in_two_kinds_or_namespaces_is_two_objects() -> None:
+    enterprise = ALLOW.replace("agentgateway.dev/", "enterpriseagentgateway.solo.io/").replace(
+        "kind: A", "kind: EnterpriseA"
+    )
+    resources, findings = resources_of(
+        several(ALLOW, enterprise, ALLOW.replace("namespace: infra", "namespace: other"), BACKEND, SERVICE)
+    )
+
+    assert findings == []
+    assert len(resources.policies) == 3
+
+
+def indented(text: str) -> str:
+    first, *rest = text.splitlines()
+    return "\n".join([f"  - {first}", *(f"    {line}" for line in rest)]) + "\n"
+
+
+def test_a_list_is_unfolded_also_inside_a_list() -> None:
+    inner = "apiVersion: v1\nkind: List\nitems:\n" + indented(ALLOW)
+    resources, findings = resources_of("apiVersion: v1\nkind: List\nitems:\n" + indented(BACKEND) + indented(inner))
+
+    assert findings == []
+    assert list(resources.backends) == ["infra/origin"]
+    assert list(resources.policies) == ["AgentgatewayPolicy infra/rules"]
+
+
+def test_a_fault_inside_a_list_keeps_its_place() -> None:
+    text = "apiVersion: v1\nkind: List\nitems:\n" + indented(BACKEND.replace("port: 443", "port: 0"))
+
+    [finding] = resources_of(text)[1]
+    assert (finding.code, place(finding)) == ("invalid-value", (8, 45))
+
+
+@pytest.mark.parametrize(
+    ("items", "code", "at"),
+    [
+        ("itmes:\n" + indented(ALLOW), "missing-field", (1, 1)),
+        ("items: {}\n", "missing-field", (3, 8)),
+        ("items:\n  - text\n", "not-a-mapping", (4, 5)),
+        ("items: [[]]\n", "not-a-mapping", (3, 9)),
+    ],
+)
+def test_nothing_vanishes_in_a_malformed_list(items: str, code: str, at: tuple[int, int]) -> None:
+    resources, [finding] = resources_of(f"apiVersion: v1\nkind: List\n{items}")
+
+    assert (finding.code, finding.severity, place(finding)) == (code, Severity.ERROR, at)
+    assert len(resources.refused) == 1
+
+
+@pytest.mark.parametrize("text", [GATEWAY, SERVICE, BACKEND, ROUTE])
+def test_an_extension_annotation_has_no_meaning_on_another_kind(text: str) -> None:
+    annotated = text.replace("name: egress,", "name: egress, annotations: {egress-gateway.dev/on-error: deny},")
+    annotated = annotated.replace("name: origin,", "name: origin, annotations: {egress-gateway.dev/on-error: deny},")
+    annotated = annotated.replace("-route,", "-route, annotations: {egress-gateway.dev/on-error: deny},")
+    annotated = annotated.replace("  labels:", "  annotations: {egress-gateway.dev/on-error: deny}\n  labels:")
+    assert annotated != text
+
+    assert codes(resources_of(annotated)[1]) == ["unknown-annotation"]
+
+
+def test_an_unknown_extension_annotation_is_a_fault_and_others_are_left_alone() -> None:
+    def policy(annotation: str) -> str:
+        return authorization_policy("Deny", "true", metadata=f"annotations: {{{annotation}: x}}")
+
+    _, [finding] = resources_of(policy("egress-gateway.dev/on-eror"))
+    assert (finding.code, place(finding)) == ("unknown-annotation", (3, 57))
+    assert resources_of(policy("example.org/on-eror"))[1] == []
+    assert resources_of(policy("egress-gateway.dev/on-error"))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        (ALLOW.replace("Allow", "Alow"), True),
+        (transformation_policy("{set: [{name: 'a b', value: x}]}"), True),
+        (several(ALLOW, ALLOW), True),
+        (manifest("agentgateway.dev/v1alpha1", "AgentgatewayPloicy"), True),
+        (manifest("agentgateway.dv/v1alpha1", "AgentgatewayPolicy"), True),
+        ("a: b\n", True),
+        ("apiVersion: v1\nkind: [AgentgatewayPolicy]\n", True),
+        (ROUTE.replace("backendRefs", "backendrefs"), True),
+        (BACKEND.replace("port: 443", "port: 0"), False),
+        (SERVICE.replace("protocol: HTTP", "protocol: UDP"), False),
+        (manifest("v1", "Secret"), False),
+        (manifest("apps/v1", "Deployment"), False),
+    ],
+)
+def test_a_refused_policy_or_route_is_remembered_and_when_in_doubt_it_was_one(text: str, *, refused: bool) -> None:
+    resources, _ = resources_of(text)
+
+    assert bool(resources.refused) is refused
+
+
+def test_the_older_comes_first_then_namespace_and_name() -> None:
+    ages = {
+        "b": "2026-01-02T00:00:00Z",
+        "a": "2026-01-01T00:00:00Z",
+        "d": None,
+        "c": None,
+        "e": "2026-01-01T01:00:00+01:00",
+    }
+    texts = [
+        authorization_policy("Allow", "true", name=name, metadata=f"creationTimestamp: {age}" if age else "")
+        for name, age in ages.items()
+    ]
+
+    resources, findings = resources_of(several(*texts))
+
+    assert findings == []
+    names = [policy.name for policy in sorted(resources.policies.values(), key=lambda policy: policy.age)]
+    assert names == ["infra/a", "infra/e", "infra/b", "infra/c", "infra/d"]
+    created = resources.policies["AgentgatewayPolicy infra/a"].model.metadata.creation_timestamp
+    assert created == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_every_kind_has_a_frozen_model() -> None:
+    assert all(model.model_config.get("frozen") for _, model in KINDS.values())

@@ -1,0 +1,1 @@
+"""What the conformance tests run: certificates, origins that record, gateway processes, raw clients."""

@@ -1,0 +1,3 @@
+from tests.support.fixtures import plain, plain_gateway, workshop, workshop_gateway
+
+__all__ = ["plain", "plain_gateway", "workshop", "workshop_gateway"]
