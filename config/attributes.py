@@ -27,9 +27,9 @@ class SpiffeId:
         return f"spiffe://{self.trust_domain}{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Peer:
-    """The authenticated caller: what its certificate says."""
+    """The authenticated caller: what its certificate says. Compared by identity, as policies keep a view of each."""
 
     spiffe_id: SpiffeId
     subject_alt_names: tuple[str, ...] = ()
@@ -38,6 +38,14 @@ class Peer:
     subject: str = ""
     certificate: str = field(default="", repr=False)
     """The leaf, PEM."""
+    uri: str = field(init=False)
+    """The SPIFFE ID as text."""
+    identity: SpiffeId | None = field(init=False)
+    """The SPIFFE ID if it names a namespace and a service account."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "uri", str(self.spiffe_id))
+        object.__setattr__(self, "identity", self.spiffe_id if self.spiffe_id.namespace is not None else None)
 
 
 @dataclass(slots=True)
@@ -69,8 +77,8 @@ class RequestAttributes:
     gateway: str = ""
     route: str = ""
     backend: str = ""
-    activations: dict[bool, Any] = field(default_factory=dict, repr=False)
-    """`config.cel` keeps its view of these attributes here, once per request."""
+    header_values: dict[str, Any] | None = field(default=None, repr=False)
+    """Kept by `config.cel`: headers by name, made when an expression reads one."""
 
     @property
     def path_and_query(self) -> str:

@@ -26,7 +26,9 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110 section 7.6.1, with the older names that RFC 2616 section 13.5.1 listed."""
 
-_REQUEST_ONLY = frozenset({b"host", b"content-length", b"expect", b"x-forwarded-client-cert"})
+_REQUEST_ONLY = frozenset(
+    {b"host", b"content-length", b"expect", b"x-forwarded-client-cert", b"x_forwarded_client_cert"}
+)
 """Written anew for the origin, answered by the server (`Expect`), or a claim of identity that nobody here may make."""
 
 _MAX_LENGTH_DIGITS = 18

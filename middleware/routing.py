@@ -51,7 +51,7 @@ class RoutingMiddleware:
 def _route(scope: Scope, context: RequestContext) -> None:
     if scope["http_version"] not in _VERSIONS:
         raise HttpVersionNotSupportedError(f"HTTP/{scope['http_version']}")
-    if scope["method"] in _REFUSED_METHODS:
+    if scope["method"].upper() in _REFUSED_METHODS:  # some origins fold the case
         raise MethodNotAllowedError(scope["method"])
     if context.peer is None:
         raise RuntimeError("routing was reached without an identity")

@@ -46,9 +46,11 @@ _FORBIDDEN_V6 = tuple(
         (
             "::/96",  # unspecified, loopback, IPv4-compatible
             "::ffff:0:0/96",  # IPv4-mapped
+            "::ffff:0:0:0/96",  # IPv4-translated
             "64:ff9b::/96",  # NAT64
             "64:ff9b:1::/48",  # local NAT64
             "100::/64",  # discard
+            "100:0:0:1::/64",  # dummy prefix
             "2001::/23",  # IETF protocol assignments, Teredo included
             "2001:db8::/32",  # documentation
             "2002::/16",  # 6to4

@@ -225,7 +225,8 @@ class _H11(H11Protocol):
         _end_soon(self)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
-        _refuse(self, InvalidRequestError(str(sys.exc_info()[1])))
+        # After its colon, h11's message quotes the offending line, which may hold a credential.
+        _refuse(self, InvalidRequestError(str(sys.exc_info()[1]).partition(":")[0]))
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: the request is answered 501 and logged there."""

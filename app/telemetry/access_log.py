@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import stat
 import sys
 import threading
 import time
 import uuid
+from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 BATCH_SECONDS = 0.05
 """How long lines are gathered before one write. A line is out within 0.2 s of the end of its response."""
+FILE_WRITE_BYTES = 1 << 20
 MAX_WAITING_LINES = 100_000
 """Lines kept while the log's reader is slow; beyond that they are counted and dropped."""
 
@@ -59,7 +63,9 @@ class FileSink:
     def __init__(self, fd: int, *, owned: bool) -> None:
         self._fd = fd
         self._owned = owned
-        self._lines: list[bytes] = []
+        self._lines: deque[bytes] = deque()  # its two ends are safe to use from two threads
+        # Several workers may share a pipe: a write of more than this could be mixed with another's.
+        self._atomic_bytes = select.PIPE_BUF if stat.S_ISFIFO(os.fstat(fd).st_mode) else FILE_WRITE_BYTES
         self._news = threading.Event()
         self._closing = False
         self.dropped = 0
@@ -90,11 +96,24 @@ class FileSink:
             self._news.clear()
             if not self._closing:
                 time.sleep(BATCH_SECONDS)
-            lines, self._lines = self._lines, []
-            self._write_all(lines)
-        self._write_all(self._lines)
+            self._write_waiting()
+        self._write_waiting()
 
-    def _write_all(self, lines: list[bytes]) -> None:
+    def _write_waiting(self) -> None:
+        """Write whole lines, as many at once as stay together."""
+        batch: list[bytes] = []
+        batch_bytes = 0
+        while self._lines:
+            line = self._lines.popleft()
+            if batch and batch_bytes + len(line) > self._atomic_bytes:
+                self._write(batch)
+                batch, batch_bytes = [], 0
+            batch.append(line)
+            batch_bytes += len(line)
+        if batch:
+            self._write(batch)
+
+    def _write(self, lines: list[bytes]) -> None:
         data = memoryview(b"".join(lines))
         try:
             while data:

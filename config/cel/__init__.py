@@ -4,6 +4,7 @@ The rest of the project knows three names of this package: `compile_expression`,
 two errors. What stands behind them is cel-python's parser and, for now, its interpreter.
 """
 
-from config.cel.expression import EvaluationError, Expression, ExpressionError, compile_expression
+from config.cel.errors import EvaluationError, ExpressionError
+from config.cel.expression import Expression, compile_expression
 
 __all__ = ["EvaluationError", "Expression", "ExpressionError", "compile_expression"]

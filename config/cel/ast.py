@@ -16,6 +16,8 @@ class Position:
 
     line: int = 1
     column: int = 1
+    span: tuple[int, int] | None = None
+    """Offsets of the first character and of the one after the last, of terms of `&&` and `||`."""
 
 
 @dataclass(frozen=True, slots=True)

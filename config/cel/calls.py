@@ -9,7 +9,7 @@ from config.cel.codegen import SCALARS, Code, article, fault
 from config.cel.errors import EvaluationError
 from config.cel.macros import MACRO_NAMES
 from config.cel.overloads import DYN, LIBRARY, NUMBERS
-from config.cel.standard import compile_pattern
+from config.cel.standard import searcher
 from config.errors import nearest
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Lines = list[tuple[int, str]]
 
 
 def logical(generator: Generator, node: ast.Call) -> Code:
-    """`a && b && ...` or `a || b || ...`: one operand that decides outweighs errors in the others."""
+    """Generate `a && b && ...` or `a || b || ...`: one operand that decides outweighs errors in the others."""
     is_and = node.function == "_&&_"
     easy: list[str] = []
     hard: list[tuple[Lines, Code]] = []
@@ -132,41 +132,54 @@ def _constants(node: ast.Node) -> list[Any] | None:
 
 
 def matching(generator: Generator, node: ast.Call) -> Code:
-    """`matches`: a constant pattern is compiled, and refused, at load."""
+    """Generate `matches`; a constant pattern is compiled, and refused, at load."""
     if len(node.arguments) == 2 and isinstance(pattern := node.arguments[1], ast.Literal):  # noqa: PLR2004  text, pattern
         text = generator.value(node.arguments[0])
         if isinstance(pattern.value, str) and text.kind in {"string", DYN}:
             try:
-                compiled = compile_pattern(pattern.value)
+                search = searcher(pattern.value)
             except EvaluationError as error:
                 raise fault(pattern, str(error)) from None
             if text.kind == "string":
-                search = generator.constant(compiled.search)
-                return Code(f"({search}({text.text}) is not None)", "bool", text.total)
+                return Code(f"{generator.constant(search)}({text.text})", "bool", total=False)
     return call(generator, node)
 
 
-def alternatives(generator: Generator, node: ast.Call) -> Code:
-    """`default(x, d)` and `coalesce(a, b, ...)`: the first argument that neither fails nor is null."""
-    wanted = 2
-    if node.is_method or len(node.arguments) < wanted or (node.function == "default" and len(node.arguments) != wanted):
-        raise fault(node, f"{node.function}() takes {'two' if node.function == 'default' else 'two or more'} arguments")
+def default(generator: Generator, node: ast.Call) -> Code:
+    """`default(x, d)`: `d` where `x` is null or not there. Any other error stays one."""
+    if node.is_method or len(node.arguments) != 2:  # noqa: PLR2004  value, default
+        raise fault(node, "default() takes a value and what stands in for it")
     result = generator.fresh()
-    generator.emit(f"{result} = None")
+    with generator.block("try:"):
+        value = generator.value(node.arguments[0])
+        generator.emit(f"{result} = {value.text}")
+    with generator.block("except NoSuchKeyError:"):
+        generator.emit(f"{result} = None")
+    with generator.block(f"if {result} is None:"):
+        stand_in = generator.value(node.arguments[1])
+        generator.emit(f"{result} = {stand_in.text}")
+    return Code(result, value.kind if value.kind == stand_in.kind else DYN, value.total and stand_in.total)
+
+
+def coalesce(generator: Generator, node: ast.Call) -> Code:
+    """`coalesce(a, b, ...)`: the first that is neither null nor an error; else null, or the last error if none was."""
+    if node.is_method or not node.arguments:
+        raise fault(node, "coalesce() takes one or more values")
+    result, error, was_null = generator.fresh(), generator.fresh("e"), generator.fresh()
+    generator.emit(f"{result} = {error} = None")
+    generator.emit(f"{was_null} = False")
     kinds = set()
-    for argument in node.arguments[:-1]:
+    for argument in node.arguments:
         with generator.block(f"if {result} is None:"):
             with generator.block("try:"):
                 code = generator.value(argument)
                 generator.emit(f"{result} = {code.text}")
-            with generator.block("except EvaluationError:"):
-                generator.emit("pass")
+                generator.emit(f"{was_null} = {was_null} or {result} is None")
+            with generator.block("except EvaluationError as caught:"):
+                generator.emit(f"{error} = caught")
         kinds.add(code.kind)
-    with generator.block(f"if {result} is None:"):
-        last = generator.value(node.arguments[-1])
-        generator.emit(f"{result} = {last.text}")
-    kinds.add(last.kind)
-    return Code(result, kinds.pop() if len(kinds) == 1 else DYN, last.total)
+    generator.emit(f"if {result} is None and {error} is not None and not {was_null}: raise {error}")
+    return Code(result, kinds.pop() if len(kinds) == 1 else DYN, total=False)
 
 
 SPECIAL_FORMS: Final[dict[str, Callable[[Generator, ast.Call], Code]]] = {
@@ -177,8 +190,8 @@ SPECIAL_FORMS: Final[dict[str, Callable[[Generator, ast.Call], Code]]] = {
     "_!=_": equality,
     "_in_": membership,
     "matches": matching,
-    "default": alternatives,
-    "coalesce": alternatives,
+    "default": default,
+    "coalesce": coalesce,
 }
 """Calls that evaluate their arguments in their own way."""
 
@@ -195,7 +208,7 @@ def call(generator: Generator, node: ast.Call) -> Code:
         if (name, not is_method) in LIBRARY.overloads:
             form = f"{name}(x)" if is_method else f"x.{name}()"
             raise fault(node, f"{name} is called as {form}")
-        known = {known for known in LIBRARY.names if known[0] not in "_!-"} | FUNCTION_NAMES
+        known = {known for known in LIBRARY.names if known[0] not in "_!-@"} | FUNCTION_NAMES
         raise fault(node, f"unknown function {name!r}", nearest(name, known))
     codes = [generator.value(argument) for argument in arguments]
     kinds = [code.kind for code in codes]
@@ -205,8 +218,8 @@ def call(generator: Generator, node: ast.Call) -> Code:
         raise fault(node, f"{_readable(name)} does not take ({given})", _signatures(name, overloads))
     texts = [code.text for code in codes]
     total = all(code.total for code in codes)
-    if len(candidates) == 1 and _is_exact(candidates[0], kinds):
-        overload = candidates[0]
+    overload = next((candidate for candidate in candidates if _is_exact(candidate, kinds)), None)
+    if overload is not None and (len(candidates) == 1 or DYN not in kinds):
         if overload.inline is not None:
             return Code(overload.inline.format(*texts), overload.result, total and overload.total)
         text = f"{generator.constant(overload.code)}({', '.join(texts)})"

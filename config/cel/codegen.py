@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from config.cel import ast, values
-from config.cel.errors import EvaluationError, ExpressionError
+from config.cel.errors import EvaluationError, ExpressionError, NoSuchKeyError
 from config.cel.operators import int64
 from config.cel.overloads import DYN, KINDS, NUMBERS
 from config.errors import nearest
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from config.cel.environment import Environment, Field, Record
 
-_TYPES: Final = {
-    name: values.CelType(name) for name in ("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint")
-}
-SCALARS: Final = frozenset({"bool", "int", "uint", "double", "string", "bytes", "timestamp", "duration", "null", "type"})
+_TYPES: Final = {name: values.CelType(name) for name in values.TYPE_NAMES.values()}
+SCALARS: Final = frozenset(
+    {"bool", "int", "uint", "double", "string", "bytes", "timestamp", "duration", "null", "type"}
+)
 
 
 def _fail(message: str) -> Any:
@@ -44,6 +44,7 @@ def _as_bool(value: Any) -> bool:
 
 RUNTIME: Final[dict[str, Any]] = {
     "EvaluationError": EvaluationError,
+    "NoSuchKeyError": NoSuchKeyError,
     "Optional": values.Optional,
     "as_bool": _as_bool,
     "contains": values.contains,
@@ -148,7 +149,7 @@ class Generator:
             raise fault(node, f"a bool is needed here, not {article(code.kind)}")
         return Code(f"as_bool({code.text})", "bool", total=False)
 
-    def node(self, node: ast.Node) -> Code:
+    def node(self, node: ast.Node) -> Code:  # noqa: PLR0911  one for each kind of node
         """Generate any node; a variable with known fields comes as its record."""
         match node:
             case ast.Literal():
@@ -232,18 +233,20 @@ class Generator:
         return Code(f"select({operand.text}, {node.name!r})", kind, total=False)
 
     def qualified(self, node: ast.Select) -> Code | None:
-        """Generate a variable whose declared name holds dots; none for a plain selection."""
+        """Generate a variable or type whose name holds dots; none for a plain selection."""
         names: list[str] = [node.name]
         inner = node.operand
         while isinstance(inner, ast.Select) and not (inner.optional or inner.test):
             names.append(inner.name)
             inner = inner.operand
-        if node.optional or node.test or not isinstance(inner, ast.Name) or inner.name in self.scope:
+        if node.optional or node.test or not isinstance(inner, ast.Name):
+            return None
+        if inner.name in self.scope and not inner.rooted:
             return None
         name = ".".join([inner.name, *reversed(names)])
         if variable := self.environment.variables.get(name):
             return self.read(variable, "r")
-        return None
+        return Code(self.constant(_TYPES[name]), "type") if name in _TYPES else None
 
     def field(self, node: ast.Select, operand: Code, record: Record) -> Code:
         variable = record.fields.get(node.name)
@@ -253,7 +256,7 @@ class Generator:
         if record.nullable:
             parent = self.fresh()
             self.emit(f"{parent} = {operand.text}")
-            self.emit(f"if {parent} is None: fail('{record.name} is null')")
+            self.emit(f"if {parent} is None: raise NoSuchKeyError('{record.name} is null')")
             if node.test:
                 return Code("True", "bool", total=False)
             return replace(self.read(variable, parent), total=False)

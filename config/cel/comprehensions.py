@@ -23,9 +23,7 @@ def comprehension(generator: Generator, node: Comprehension) -> Code:
         raise fault(node.operand, f"{node.macro}() goes over a list or a map, not over {article(operand.kind)}")
     names = [generator.fresh("v") for _ in node.variables]
     kinds = _variable_kinds(operand, len(names))
-    variables = {
-        variable: Code(name, kind) for variable, name, kind in zip(node.variables, names, kinds, strict=True)
-    }
+    variables = {variable: Code(name, kind) for variable, name, kind in zip(node.variables, names, kinds, strict=True)}
     function = "elements" if len(names) == 1 else "pairs"
     loop = f"for {', '.join(names)} in {function}({operand.text}):"
     with generator.bound(variables):

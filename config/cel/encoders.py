@@ -1,7 +1,5 @@
 """Encodings and digests: base64, percent, forms, SHA-256 and its weaker elders."""
 
-# ruff: noqa: D103  a function is described by the CEL function that it registers
-
 from __future__ import annotations
 
 import binascii

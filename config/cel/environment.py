@@ -1,48 +1,46 @@
-"""The names an expression may use. Source: `docs/cel.md`."""
+"""What an expression may read: variables, their fields, and the Python code that reads them."""
 
 from __future__ import annotations
 
-FIELDS: dict[str, frozenset[str]] = {
-    "request": frozenset(
-        {"method", "uri", "host", "rawHost", "scheme", "path", "pathAndQuery", "version", "headers", "startTime"}
-    ),
-    "source": frozenset(
-        {"address", "port", "rawAddress", "identity", "spiffeId", "subjectAltNames", "issuer", "subject", "certificate"}
-    ),
-    "destination": frozenset({"address", "port", "hostname"}),
-    "backend": frozenset({"name", "type", "protocol"}),
-    "proxy": frozenset({"gateway", "route"}),
-}
-"""Variables that hold a value for every request, with their fields."""
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-NULL_VARIABLES = frozenset({"env", "jwt", "apiKey", "basicAuth", "extauthz", "extproc", "metadata", "response"})
-"""Variables that exist and have no value here: null."""
+from config.cel.overloads import DYN
 
-VARIABLES = frozenset(FIELDS) | NULL_VARIABLES
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-IDENTITY_FIELDS = frozenset({"trustDomain", "namespace", "serviceAccount"})
 
-TYPE_NAMES = frozenset(
-    {"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "timestamp", "duration", "type", "uint"}
-)
-MACROS = frozenset({"has", "all", "exists", "exists_one", "map", "filter", "dyn"})
-FUNCTIONS = MACROS | frozenset(
-    {
-        "contains",
-        "endsWith",
-        "getDate",
-        "getDayOfMonth",
-        "getDayOfWeek",
-        "getDayOfYear",
-        "getFullYear",
-        "getHours",
-        "getMilliseconds",
-        "getMinutes",
-        "getMonth",
-        "getSeconds",
-        "matches",
-        "size",
-        "startsWith",
-        *TYPE_NAMES,
-    }
-)
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A variable, or a field of one."""
+
+    kind: str
+    """Kind of its value; `dyn` where it is only known at run time."""
+    code: str
+    """Python expression; `{0}` stands for the code of what the field belongs to, for a variable the argument `r`."""
+    record: Record | None = None
+    """Its fields, where they are known."""
+    element: str = DYN
+    """Kind of a list's elements."""
+    total: bool = True
+    """Reading it never fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A value with known fields. It becomes a map only where an expression uses it as a whole."""
+
+    name: str
+    """As an expression writes it: `source.identity`."""
+    fields: Mapping[str, Field]
+    nullable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Variables, and what their code calls."""
+
+    variables: Mapping[str, Field]
+    runtime: Mapping[str, Any] = field(default_factory=dict)
+    """Names that the code of variables uses beside `r`."""

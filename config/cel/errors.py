@@ -22,3 +22,7 @@ class ExpressionError(ValueError):
 
 class EvaluationError(Exception):
     """An expression failed for one request. Its message holds nothing of the request, which may be secret."""
+
+
+class NoSuchKeyError(EvaluationError):
+    """A key, index, header or field that is not there, or a field of null: what `default()` has an answer for."""

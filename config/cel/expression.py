@@ -3,60 +3,86 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
-import celpy
-import lark
-from celpy import celtypes
-from celpy.celparser import CELParseError
-from celpy.evaluation import CELEvalError, Evaluator
-
-from config.cel.activation import RepeatedHeaderError, activation
-from config.cel.environment import FIELDS, FUNCTIONS, IDENTITY_FIELDS, TYPE_NAMES, VARIABLES
-from config.errors import nearest
+# Imported for the functions that they register.
+import config.cel.encoders
+import config.cel.formatting
+import config.cel.gateway
+import config.cel.json_text
+import config.cel.lists
+import config.cel.mathematics
+import config.cel.network
+import config.cel.patterns
+import config.cel.standard
+import config.cel.strings  # noqa: F401
+from config.cel.analysis import conjuncts, contradiction, disjuncts, is_constant, reads
+from config.cel.codegen import RUNTIME, Generator
+from config.cel.errors import EvaluationError, ExpressionError
+from config.cel.parser import parse
+from config.cel.request import LENIENT, STRICT
+from config.cel.values import BoolKey, Optional, UInt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from config.attributes import RequestAttributes
+    from config.cel import ast
+    from config.cel.environment import Environment
 
-MAX_EXPRESSION_CHARACTERS = 16_384
-MAX_TREE_DEPTH = 250
-"""Levels of the syntax tree. The grammar spends about ten on each pair of parentheses."""
+MAX_SOURCE_CHARACTERS = 400_000
+"""Of the generated Python."""
 
-_BINDING_MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
+_BUILTINS: Final = {function.__name__: function for function in (abs, dict, len, list, type)}
+"""All of Python's own functions that generated code can name."""
 
-
-class ExpressionError(ValueError):
-    """An expression that cannot be used. Line and column count from 1 inside the expression."""
-
-    def __init__(self, message: str, *, line: int = 1, column: int = 1, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.line = line
-        self.column = column
-        self.hint = hint
-
-    def excerpt(self, text: str) -> str:
-        """Return the faulty line of the expression with a caret under the place."""
-        lines = text.splitlines() or [""]
-        line = lines[min(self.line, len(lines)) - 1]
-        return f"{line}\n{' ' * (self.column - 1)}^"
+_SLIPPED: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What Python raises where the generated code has no check of its own: still an error of the expression."""
 
 
-class EvaluationError(Exception):
-    """An expression failed for one request. Its message holds nothing of the request, which may be secret."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Expression:
     """A checked expression."""
 
     text: str
     reads: frozenset[str]
     """Attributes that it names: `request.path`, or the bare variable where the field is not a plain name."""
-    strict_headers: bool
-    program: celpy.Runner = field(repr=False)
+    function: Callable[[Any], Any] = field(repr=False, compare=False)
+    """The generated function: attributes to a CEL value, or `EvaluationError`."""
+    kind: str = field(compare=False)
+    """Kind of its value where that is known, else `dyn`."""
+    tree: ast.Node = field(repr=False, compare=False)
+    environment: Environment = field(repr=False, compare=False)
+
+    def part(self, tree: ast.Node) -> Callable[[Any], Any]:
+        """Return the function of a part of the expression."""
+        return compile_tree(tree, self.environment)[0]
+
+    @property
+    def doubt(self) -> str:
+        """Why it can never be true, if that is plain to see; for the operator."""
+        if self.kind not in {"bool", "dyn"}:
+            return f"it gives a {self.kind}, never true"
+        if attribute := contradiction(self.tree):
+            return f"it can never be true: {attribute} cannot have two values"
+        if is_constant(self.tree):
+            try:
+                value = self.function(None)
+            except EvaluationError as error:
+                return f"it always fails: {error}"
+            return "" if value is True else "it is never true"
+        return ""
+
+    @cached_property
+    def terms(self) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+        """The top-level terms, of `&&` or else of `||`, with their text; empty where there is only one."""
+        found = conjuncts(self.tree) if len(conjuncts(self.tree)) > 1 else disjuncts(self.tree)
+        if len(found) == 1:
+            return ()
+        spans = [term.position.span or (0, len(self.text)) for term in found]
+        texts = [self.text[start:end].strip() for start, end in spans]
+        return tuple((text, self.part(term)) for text, term in zip(texts, found, strict=True))
 
     def evaluate(self, attributes: RequestAttributes) -> Any:
         """Return the value as plain Python data.
@@ -66,145 +92,69 @@ class Expression:
 
         """
         try:
-            value = self.program.evaluate(activation(attributes, strict_headers=self.strict_headers))
-        except CELEvalError:
-            raise EvaluationError("the expression failed on this request") from None
-        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, AttributeError) as error:
-            # What the interpreter lets slip: still an error of the expression, and it must fail closed as one.
-            raise EvaluationError(f"the expression failed on this request: {type(error).__name__}") from None
-        return _plain(value)
-
-
-class _Evaluator(Evaluator):
-    def macro_has_eval(self, exprlist: lark.Tree[lark.Token]) -> Any:
-        """Keep the error of a repeated header: to cel-python it means absent, and a Deny would be slipped."""
-        (value,) = self.visit_children(exprlist)
-        return (
-            value if isinstance(value, RepeatedHeaderError) else celtypes.BoolType(not isinstance(value, CELEvalError))
-        )
-
-
-class _Runner(celpy.InterpretedRunner):
-    def evaluate(self, context: Any) -> Any:
-        return _Evaluator(ast=self.ast, activation=self.new_activation()).evaluate(context)
+            return plain(self.function(attributes))
+        except _SLIPPED as error:
+            raise EvaluationError(f"the expression failed: {type(error).__name__}") from None
 
 
 def compile_expression(text: str, *, strict_headers: bool = False) -> Expression:
-    """Parse and check an expression.
+    """Parse, check and compile an expression.
 
     Args:
         text: the CEL source.
         strict_headers: reading a header that occurs several times is an error (authorization rules).
 
     Raises:
-        ExpressionError: a syntax error, an unknown variable, field or function, or an expression that is too large.
+        ExpressionError: a syntax error, an unknown variable, field or function, a type that cannot be, or an
+            expression that is too large.
 
     """
-    if len(text) > MAX_EXPRESSION_CHARACTERS:
-        raise ExpressionError(f"longer than {MAX_EXPRESSION_CHARACTERS} characters")
-    environment = celpy.Environment(runner_class=_Runner)
+    tree = parse(text)
+    environment = STRICT if strict_headers else LENIENT
+    function, kind = compile_tree(tree, environment)
+    return Expression(text, frozenset(reads(tree)), function, kind, tree, environment)
+
+
+def compile_tree(tree: ast.Node, environment: Environment) -> tuple[Callable[[Any], Any], str]:
+    """Generate and compile the function of a tree; return it with the kind of its value.
+
+    Raises:
+        ExpressionError: a check failed, or the generated code is too large.
+
+    """
+    return compile_with(Generator(environment), tree)
+
+
+def compile_with(generator: Generator, tree: ast.Node) -> tuple[Callable[[Any], Any], str]:
+    """Do what `compile_tree` does, with a generator of one's own."""
     try:
-        tree = environment.compile(text)
-        _check_depth(tree)
-        reads = frozenset(_reads(tree))
-        program = environment.program(tree)
-    except CELParseError as error:
-        line, column = max(error.line or 1, 1), max(error.column or 1, 1)
-        raise ExpressionError("not a CEL expression", line=line, column=column) from None
-    except RecursionError:
+        code = generator.value(tree)
+        body = "\n".join(f"{'    ' * depth}{line}" for depth, line in generator.lines)
+        source = f"def expression(r):\n{body}\n    return {code.text}\n"
+        if len(source) > MAX_SOURCE_CHARACTERS:
+            raise ExpressionError("the expression is too large")
+        compiled = compile(source, "<cel>", "exec")
+    except (RecursionError, MemoryError, SyntaxError):
+        # CPython bounds nesting on its own; what goes beyond is refused here, at load.
         raise ExpressionError("nested too deeply") from None
-    return Expression(text, reads, strict_headers, program)
+    namespace: dict[str, Any] = {"__builtins__": _BUILTINS}
+    namespace |= {**RUNTIME, **generator.environment.runtime, **generator.constants}
+    exec(compiled, namespace)  # noqa: S102  generated above, from the checked tree only
+    function: Callable[[Any], Any] = namespace["expression"]
+    return function, code.kind
 
 
-def _check_depth(tree: lark.Tree[lark.Token]) -> None:
-    level, depth = [tree], 0
-    while level:
-        depth += 1
-        if depth > MAX_TREE_DEPTH:
-            raise ExpressionError("nested too deeply")
-        level = [child for node in level for child in node.children if isinstance(child, lark.Tree)]
-
-
-def _reads(tree: lark.Tree[lark.Token]) -> Iterator[str]:
-    """Check every name of a tree and yield the attributes it reads."""
-    bound = TYPE_NAMES | set(_bound_names(tree))
-    for node in _outermost_names(tree):
-        names = _selection(node)
-        variable = names[0]
-        if variable in bound:
-            continue
-        _check_known("variable", variable, VARIABLES)
-        if len(names) == 1:
-            yield str(variable)
-            continue
-        yield f"{variable}.{names[1]}"
-        if variable in FIELDS:
-            _check_known(f"field of {variable}", names[1], FIELDS[variable])
-        if names[:2] == ["source", "identity"] and len(names) > 2:  # noqa: PLR2004  variable, field, its field
-            _check_known("field of source.identity", names[2], IDENTITY_FIELDS)
-
-
-def _outermost_names(tree: lark.Tree[lark.Token]) -> Iterator[lark.Tree[lark.Token]]:
-    """Yield every variable with the selections around it (`source.identity.namespace` once), checking functions."""
-    if tree.data in {"ident_arg", "dot_ident_arg", "member_dot_arg"}:
-        name = next(child for child in tree.children if isinstance(child, lark.Token))
-        _check_known("function", name, FUNCTIONS)
-    if _selection(tree):
-        yield tree
-        return
-    for child in tree.children:
-        if isinstance(child, lark.Tree):
-            yield from _outermost_names(child)
-
-
-def _selection(tree: lark.Tree[lark.Token]) -> list[lark.Token]:
-    """Return the names of a plain selection, `[source, identity, namespace]`; empty for anything else."""
-    match tree.data, tree.children:
-        case "ident" | "dot_ident", [lark.Token() as name]:
-            return [name]
-        case "member_dot", [lark.Tree() as operand, lark.Token() as name]:
-            names = _selection(operand)
-            return [*names, name] if names else []
-        case _, [lark.Tree() as only]:
-            return _selection(only)
-        case _:
-            return []
-
-
-def _bound_names(tree: lark.Tree[lark.Token]) -> Iterator[str]:
-    """Yield the variables that macros bind: the first argument of `xs.all(x, ...)` and its like."""
-    for node in tree.find_data("member_dot_arg"):
-        match node.children:
-            case [_, lark.Token() as macro, lark.Tree() as arguments] if macro in _BINDING_MACROS:
-                yield from _selection(arguments.children[0])[:1]
-
-
-def _check_known(what: str, name: lark.Token, known: frozenset[str]) -> None:
-    if name not in known:
-        raise ExpressionError(
-            f"unknown {what} {str(name)!r}", line=name.line or 1, column=name.column or 1, hint=nearest(name, known)
-        )
-
-
-def _plain(value: Any) -> Any:
-    """Turn a CEL value into plain Python data."""
-    if isinstance(value, CELEvalError):
-        raise EvaluationError("the expression failed on this request")
-    if isinstance(value, celtypes.MapType):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, celtypes.ListType):
-        return [_plain(item) for item in value]
-    for cel_type, plain_type in _PLAIN_TYPES:
-        if isinstance(value, cel_type):
-            return plain_type(value)
+def plain(value: Any) -> Any:
+    """Return a CEL value as plain Python data: uint as int, an optional as its value or None."""
+    kind = type(value)
+    if kind is list:
+        return [plain(item) for item in value]
+    if kind is dict:
+        return {plain(key): plain(item) for key, item in value.items()}
+    if kind is UInt:
+        return int(value)
+    if kind is BoolKey:
+        return value.value
+    if kind is Optional:
+        return plain(value.content) if value.present else None
     return value
-
-
-_PLAIN_TYPES: tuple[tuple[type, type], ...] = (
-    (celtypes.BoolType, bool),
-    (celtypes.StringType, str),
-    (celtypes.BytesType, bytes),
-    (celtypes.IntType, int),
-    (celtypes.UintType, int),
-    (celtypes.DoubleType, float),
-)

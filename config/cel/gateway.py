@@ -1,7 +1,5 @@
 """Functions that AgentGateway adds to CEL: affixes, maps, queries, cookies, tokens, chance."""
 
-# ruff: noqa: D103  a function is described by the CEL function that it registers
-
 from __future__ import annotations
 
 import random

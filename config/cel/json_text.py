@@ -1,7 +1,5 @@
 """JSON text to values and back, strictly: no duplicate names, no NaN, no half surrogates, bounded depth and size."""
 
-# ruff: noqa: D103  a function is described by the CEL function that it registers
-
 from __future__ import annotations
 
 import json

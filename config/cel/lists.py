@@ -1,7 +1,5 @@
 """The lists and sets extensions."""
 
-# ruff: noqa: D103  a function is described by the CEL function that it registers
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final

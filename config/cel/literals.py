@@ -15,7 +15,7 @@ _SURROGATES: Final = range(0xD800, 0xE000)
 _MAX_CODE_POINT: Final = 0x10FFFF
 
 
-def parse_literal(kind: str, text: str) -> Any:
+def parse_literal(kind: str, text: str) -> Any:  # noqa: PLR0911  one for each kind of literal
     """Return the value of a literal token.
 
     Raises:
@@ -63,7 +63,7 @@ def _unquote(text: str, *, is_bytes: bool) -> str | bytes:
 
 
 def _escape(match: re.Match[str], *, is_bytes: bool) -> bytes:
-    """Return what an escape stands for. In bytes `\\x` and octal escapes are bytes, in strings code points."""
+    """Return what an escape stands for. In bytes hexadecimal and octal escapes are bytes, in strings code points."""
     simple, hexadecimal, short, long, octal, unknown = match.groups()
     if simple:
         return _SIMPLE.get(simple, simple).encode()

@@ -17,10 +17,15 @@ _TRANSFORMS = {
     "transformMap": Macro.TRANSFORM_MAP,
     "transformMapEntry": Macro.TRANSFORM_MAP_ENTRY,
 }
-MACRO_NAMES = frozenset({"has", "map", "bind", "optMap", "optFlatMap", *_ONE_VARIABLE, *_TRANSFORMS})
+_OF_AGENTGATEWAY = frozenset({"mapValues", "filterKeys", "with"})
+MACRO_NAMES = frozenset(
+    {"has", "map", "bind", "optMap", "optFlatMap", "sortBy", *_ONE_VARIABLE, *_TRANSFORMS, *_OF_AGENTGATEWAY}
+)
 
 
-def expand_macro(name: str, position: Position, target: Node | None, arguments: tuple[Node, ...]) -> Node | None:
+def expand_macro(  # noqa: PLR0911  one for each form
+    name: str, position: Position, target: Node | None, arguments: tuple[Node, ...]
+) -> Node | None:
     """Return what a macro call stands for; none for a call of a function.
 
     Raises:
@@ -42,8 +47,9 @@ def expand_macro(name: str, position: Position, target: Node | None, arguments: 
         return Comprehension(position, _TRANSFORMS[name], target, _variables(arguments[:2]), predicate, arguments[-1])
     if name == "bind" and count == 3 and isinstance(target, Name) and target.name == "cel":  # noqa: PLR2004
         return Bind(position, _variables(arguments[:1])[0], arguments[1], arguments[2])
-    if name in {"optMap", "optFlatMap"} and count == 2:  # noqa: PLR2004  variable, body
-        return _optional_map(name, position, target, arguments)
+    if count == 2:  # noqa: PLR2004  variable, body
+        variable_and_body = _WITH_ONE_VARIABLE_AND_BODY.get(name)
+        return variable_and_body(name, position, target, arguments) if variable_and_body else None
     return None
 
 
@@ -76,3 +82,28 @@ def _optional_map(name: str, position: Position, target: Node, arguments: tuple[
     test = Call(position, "hasValue", (hidden,), is_method=True)
     choice = Call(position, "_?_:_", (test, body, Call(position, "optional.none", ())))
     return Bind(position, hidden.name, target, choice)
+
+
+def _of_agentgateway(name: str, position: Position, target: Node, arguments: tuple[Node, ...]) -> Node:
+    """Expand `m.mapValues(v, e)`, `m.filterKeys(k, c)` and `x.with(v, e)`, which AgentGateway adds."""
+    (variable,), body = _variables(arguments[:1]), arguments[1]
+    if name == "with":
+        return Bind(position, variable, target, body)
+    if name == "mapValues":
+        return Comprehension(position, Macro.TRANSFORM_MAP, target, ("@key", variable), None, body)
+    return Comprehension(position, Macro.TRANSFORM_MAP, target, (variable, "@value"), body, Name(position, "@value"))
+
+
+def _sort_by(_: str, position: Position, target: Node, arguments: tuple[Node, ...]) -> Node:
+    """Expand `xs.sortBy(x, key)`: the keys are computed once for each element."""
+    hidden = Name(position, "@list")
+    keys = Comprehension(position, Macro.MAP, hidden, _variables(arguments[:1]), None, arguments[1])
+    return Bind(position, hidden.name, target, Call(position, "@sortByAssociatedKeys", (hidden, keys), is_method=True))
+
+
+_WITH_ONE_VARIABLE_AND_BODY = {
+    "optMap": _optional_map,
+    "optFlatMap": _optional_map,
+    "sortBy": _sort_by,
+    **dict.fromkeys(_OF_AGENTGATEWAY, _of_agentgateway),
+}

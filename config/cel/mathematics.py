@@ -1,7 +1,5 @@
 """The math extension: extremes, rounding, signs, bits."""
 
-# ruff: noqa: D103  a function is described by the CEL function that it registers
-
 from __future__ import annotations
 
 import math

@@ -1,7 +1,5 @@
 """Addresses and ranges: the network extension, which is Kubernetes' CEL library for them."""
 
-# ruff: noqa: D103  a function is described by the CEL function that it registers
-
 from __future__ import annotations
 
 import functools

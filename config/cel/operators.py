@@ -168,7 +168,15 @@ def _ordering(name: str, symbol: str, compare: Callable[[Any, Any], bool]) -> No
     pairs = {(kind, kind) for kind in kinds}
     pairs |= {(left, right) for left in ("int", "uint", "double") for right in ("int", "uint", "double")}
     for left, right in sorted(pairs):
-        function(name, f"{left} {right}", "bool", inline=f"({{0}} {symbol} {{1}})", total=True)(compare)
+        if left != right and "double" in (left, right):
+            # The specification compares as doubles here, where Python would compare exactly.
+            function(name, f"{left} {right}", "bool", total=True)(_as_doubles(compare))
+        else:
+            function(name, f"{left} {right}", "bool", inline=f"({{0}} {symbol} {{1}})", total=True)(compare)
+
+
+def _as_doubles(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    return lambda left, right: compare(float(left), float(right))
 
 
 _ordering("_<_", "<", lambda left, right: left < right)

@@ -1,13 +1,14 @@
 """CEL source to a syntax tree: cel-python's grammar, with what it lacks added to it.
 
-cel-python 0.5 has no optional syntax (`.?`, `[?`), no quoted field names, and reads a raw string past an escaped-looking
-quote. Its grammar file is amended at those places before lark compiles it, once in a process.
+cel-python 0.5 has no optional syntax (`.?`, `[?`), no quoted field names, and reads a raw string past a quote that
+looks escaped. Its grammar file is amended at those places before lark compiles it, once in a process.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -27,6 +28,7 @@ from config.cel.ast import (
     Position,
     Select,
 )
+from config.cel.cost import check_cost
 from config.cel.errors import ExpressionError
 from config.cel.literals import parse_literal
 from config.cel.macros import expand_macro
@@ -39,17 +41,37 @@ MAX_COMPREHENSION_DEPTH = 3
 """Comprehensions within comprehensions: bounds the work of one evaluation to the cube of its data."""
 
 RESERVED = frozenset(
-    "as break const continue else for function if import let loop package namespace return var void while in".split()
+    [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+        "in",
+    ]
 )
 """May name a field, never a variable (CEL specification, lexis)."""
 
 _AMENDMENTS = (
     (
         "member         : member_dot | member_dot_arg | member_index | member_object | primary\n",
-        "member         : member_dot | member_dot_arg | member_index | member_object | primary"
-        " | member_optdot | member_optindex\n"
-        'member_optdot : member ".?" (IDENT | QUOTED_IDENT)\n'
-        'member_optindex : member "[?" expr "]"\n',
+        """\
+member : member_dot | member_dot_arg | member_index | member_object | primary | member_optdot | member_optindex
+member_optdot : member ".?" (IDENT | QUOTED_IDENT)
+member_optindex : member "[?" expr "]"
+""",
     ),
     ('member_dot     : member "." IDENT\n', 'member_dot     : member "." (IDENT | QUOTED_IDENT)\n'),
     (
@@ -67,7 +89,8 @@ _AMENDMENTS = (
 )
 _STRING_TERMINALS = re.compile(r"^STRING_LIT .*?(?=^BYTES_LIT)", re.MULTILINE | re.DOTALL)
 _QUOTES = "".join(
-    f"|[rR]{q * 3}[\\s\\S]*?{q * 3}|{q * 3}(?:[^\\\\]|\\\\[\\s\\S])*?{q * 3}|[rR]{q}[^{q}\\r\\n]*{q}|{q}(?:[^{q}\\\\\\r\\n]|\\\\.)*{q}"
+    f"|[rR]{q * 3}[\\s\\S]*?{q * 3}|{q * 3}(?:[^\\\\]|\\\\[\\s\\S])*?{q * 3}"
+    f"|[rR]{q}[^{q}\\r\\n]*{q}|{q}(?:[^{q}\\\\\\r\\n]|\\\\.)*{q}"
     for q in ('"', "'")
 )
 _STRING_LIT = f"STRING_LIT : /(?:{_QUOTES[1:]})/\n"
@@ -138,14 +161,16 @@ def _check_limits(node: Node) -> None:
         current, depth, comprehensions = level.pop()
         count += 1
         inside = comprehensions + isinstance(current, Comprehension)
-        place = {"line": current.position.line, "column": current.position.column}
+        # What a comprehension goes over is evaluated once: only its other parts are inside it.
+        operand = current.operand if isinstance(current, Comprehension) else None
         if depth > MAX_DEPTH:
-            raise ExpressionError(f"nested more than {MAX_DEPTH} levels deep", **place)
+            raise _error(f"nested more than {MAX_DEPTH} levels deep", current.position)
         if inside > MAX_COMPREHENSION_DEPTH:
-            raise ExpressionError(f"more than {MAX_COMPREHENSION_DEPTH} comprehensions within each other", **place)
+            raise _error(f"more than {MAX_COMPREHENSION_DEPTH} comprehensions within each other", current.position)
         if count > MAX_NODES:
-            raise ExpressionError(f"more than {MAX_NODES} terms")
-        level += [(child, depth + 1, inside) for child in current.children()]
+            raise _error(f"more than {MAX_NODES} terms", current.position)
+        level += [(child, depth + 1, comprehensions if child is operand else inside) for child in current.children()]
+    check_cost(node)
 
 
 _OPERATORS = {
@@ -172,7 +197,7 @@ Tree = lark.Tree[lark.Token]
 class _Converter:
     """Turns lark's tree into ours. Chains of `&&` and `||` become one call, macros become comprehensions."""
 
-    def convert(self, tree: Tree) -> Node:
+    def convert(self, tree: Tree) -> Node:  # noqa: C901, PLR0911  one for each rule of the grammar
         children: list[Any] = tree.children
         if tree.data in {"expr", *_LOGICAL, "relation", "addition", "multiplication", "unary"}:
             return self._operator(tree, children)
@@ -225,10 +250,16 @@ class _Converter:
         terms: list[Node] = []
         node: Any = tree
         while node.data == tree.data and len(node.children) == 2:  # noqa: PLR2004  the chain so far, and a term
-            terms.append(self.convert(node.children[1]))
+            terms.append(self._term(node.children[1]))
             node = node.children[0]
-        first = self.convert(node)
+        first = self._term(node)
         return Call(first.position, function, (first, *reversed(terms)))
+
+    def _term(self, tree: Tree) -> Node:
+        """Convert a term of a chain, noting where its text stands."""
+        node = self.convert(tree)
+        meta = tree.meta
+        return replace(node, position=replace(node.position, span=(meta.start_pos, meta.end_pos)))
 
     def _arguments(self, children: list[Any]) -> tuple[Node, ...]:
         return tuple(self.convert(child) for child in children[0].children) if children else ()

@@ -1,7 +1,5 @@
 """The regex extension, and AgentGateway's `regexReplace`. Patterns are RE2: linear time whatever the text."""
 
-# ruff: noqa: D103  a function is described by the CEL function that it registers
-
 from __future__ import annotations
 
 import re

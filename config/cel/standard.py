@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import re2
 
@@ -14,6 +14,9 @@ from config.cel.operators import int64, uint64
 from config.cel.overloads import LIBRARY
 from config.cel.times import format_duration, format_timestamp, parse_duration, parse_timestamp
 from config.cel.values import NONE, CelType, Duration, Optional, Timestamp, UInt, type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 function = LIBRARY.function
 
@@ -36,7 +39,7 @@ def compile_pattern(pattern: str) -> Any:
     """
     try:
         return re2.compile(pattern, _RE2_OPTIONS)
-    except re2.error:
+    except (re2.error, UnicodeEncodeError):
         raise EvaluationError("not an RE2 pattern") from None
 
 
@@ -47,7 +50,19 @@ dynamic_pattern = functools.lru_cache(maxsize=MAX_DYNAMIC_PATTERNS)(compile_patt
 @function("matches", "string string", "bool")
 def matches(text: str, pattern: str) -> bool:
     """Tell whether the pattern is found anywhere in the text."""
-    return dynamic_pattern(pattern).search(text) is not None
+    return _found(dynamic_pattern(pattern).search, text)
+
+
+def searcher(pattern: str) -> Callable[[str], bool]:
+    """Return the function that `matches` is for one pattern; see `compile_pattern`."""
+    return functools.partial(_found, compile_pattern(pattern).search)
+
+
+def _found(search: Callable[[str], Any], text: str) -> bool:
+    try:
+        return search(text) is not None
+    except UnicodeEncodeError:
+        raise EvaluationError("text that is no Unicode") from None
 
 
 @function("size", "string", "int", inline="len({0})", total=True)

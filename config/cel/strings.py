@@ -1,7 +1,5 @@
 """The strings extension: positions are code points, and one out of range is an error."""
 
-# ruff: noqa: D103  a function is described by the CEL function that it registers
-
 from __future__ import annotations
 
 import string

@@ -47,7 +47,7 @@ def parse_timestamp(text: str) -> Timestamp:
         raise EvaluationError("not an RFC 3339 timestamp")
     *date, fraction, sign, hours, minutes = match.groups()
     try:
-        moment = datetime(*map(int, date), tzinfo=UTC)  # type: ignore[arg-type, misc]  # noqa: DTZ001  it has one
+        moment = datetime(*map(int, date), tzinfo=UTC)  # type: ignore[arg-type, misc]
     except ValueError:
         raise EvaluationError("not an RFC 3339 timestamp") from None
     nanoseconds = (moment - _EPOCH) // timedelta(seconds=1) * 10**9 + int((fraction or "0").ljust(9, "0"))
@@ -154,6 +154,8 @@ def duration_seconds(value: Duration) -> int:
 
 @function("getMilliseconds", "duration", "int", method=True, total=True)
 def duration_milliseconds(value: Duration) -> int:
-    return _truncated(value.nanoseconds, _UNITS["ms"]) % 1000 if value.nanoseconds >= 0 else -(
-        _truncated(-value.nanoseconds, _UNITS["ms"]) % 1000
+    return (
+        _truncated(value.nanoseconds, _UNITS["ms"]) % 1000
+        if value.nanoseconds >= 0
+        else -(_truncated(-value.nanoseconds, _UNITS["ms"]) % 1000)
     )

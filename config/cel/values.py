@@ -1,7 +1,7 @@
 """Values of CEL in Python: native types where their meaning is the same, small classes where it is not.
 
-bool, int, float (double), str, bytes, None, list and dict are native. Python takes `True` for 1, so a bool key of a map is
-a `BoolKey`; int and uint are told apart by `UInt`, which is an int. Comparison across types goes through `equal`.
+bool, int, float (double), str, bytes, None, list and dict are native. Python takes `True` for 1, so a bool key of a map
+is a `BoolKey`; int and uint are told apart by `UInt`, which is an int. Comparison across types goes through `equal`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
-from config.cel.errors import EvaluationError
+from config.cel.errors import EvaluationError, NoSuchKeyError
 
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**63 - 1
@@ -133,7 +133,7 @@ def equal(left: Any, right: Any) -> bool:
 
 
 def contains(item: Any, items: Any) -> bool:
-    """The operator `in`: an element of a list, or a key of a map.
+    """Apply the operator `in`: an element of a list, or a key of a map.
 
     Raises:
         EvaluationError: the right side is neither.
@@ -190,7 +190,7 @@ def plain_key(key: Any) -> Any:
 
 
 def index(items: Any, key: Any) -> Any:
-    """The operator `[]`.
+    """Apply the operator `[]`.
 
     Raises:
         EvaluationError: no such key, an index out of range, or nothing that can be indexed.
@@ -198,7 +198,7 @@ def index(items: Any, key: Any) -> Any:
     """
     found = lookup(items, key)
     if found is _MISSING:
-        raise EvaluationError("no such key or index")
+        raise NoSuchKeyError("no such key or index")
     return found
 
 
@@ -219,7 +219,7 @@ def lookup(items: Any, key: Any) -> Any:
 
 
 def select(value: Any, name: str) -> Any:
-    """The operator `.`: a field by name.
+    """Apply the operator `.`: a field by name.
 
     Raises:
         EvaluationError: no such field, or a value without fields.
@@ -229,14 +229,16 @@ def select(value: Any, name: str) -> Any:
         found = value.get(name, _MISSING)
         if found is not _MISSING:
             return found
-        raise EvaluationError("no such key")
+        raise NoSuchKeyError("no such key")
     if type(value) is Optional:
         return optional_select(value, name)
+    if value is None:
+        raise NoSuchKeyError("a field of null")
     raise EvaluationError("only maps have fields")
 
 
 def optional_select(value: Any, name: Any) -> Optional:
-    """The operators `.?` and `[?]`: the element if there is one."""
+    """Apply the operators `.?` and `[?]`: the element if there is one."""
     if type(value) is Optional:
         if not value.present:
             return NONE
@@ -246,7 +248,7 @@ def optional_select(value: Any, name: Any) -> Optional:
 
 
 def has(value: Any, name: str) -> bool:
-    """The macro `has`."""
+    """Apply the macro `has`."""
     if type(value) is Optional:
         return value.present and has(value.content, name)
     if type(value) is dict:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from config.cel import ExpressionError, compile_expression
-from config.errors import Finding
-from config.policy.authorization import Action, Rule
+from config.errors import Finding, Severity
 from config.policy.headers import FRAMING_AND_HOP_BY_HOP, HeaderRewrite, HeaderValue
+from config.policy.rules import Action, Rule
 
 if TYPE_CHECKING:
     from config.cel import Expression
@@ -28,15 +28,14 @@ def compile_rules(policy: Parsed[AgentgatewayPolicy], findings: list[Finding]) -
     if spec is None:
         return ()
     path = ("spec", "traffic", "authorization", "policy", "matchExpressions")
-    return tuple(
-        Rule(
-            name=f"{policy.name}#{index}",
-            action=Action(spec.action),
-            expression=_expression(policy, (*path, index), text, findings, strict_headers=True),
-            ignore_error=on_error == "ignore",
-        )
-        for index, text in enumerate(spec.policy.match_expressions)
-    )
+    rules = []
+    for index, text in enumerate(spec.policy.match_expressions):
+        expression = _expression(policy, (*path, index), text, findings, strict_headers=True)
+        if expression is not None and (doubt := expression.doubt):
+            message = f"this {spec.action} rule is pointless: {doubt}"
+            findings.append(Finding("pointless-rule", message, policy.locate(*path, index), severity=Severity.WARNING))
+        rules.append(Rule(f"{policy.name}#{index}", Action(spec.action), expression, on_error == "ignore"))
+    return tuple(rules)
 
 
 def compile_request_headers(policy: Parsed[AgentgatewayPolicy], findings: list[Finding]) -> HeaderRewrite | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from config.compiler.attachment import Level, attach_policies
 from config.compiler.policies import compile_request_headers, compile_rules
 from config.errors import Finding, Severity, nearest
-from config.policy.authorization import Action, Authorization, Rule
+from config.policy.authorization import Authorization
+from config.policy.rules import Action, Rule
 from config.policy.upstream import Upstream, UpstreamTls
 from config.resources import AGENTGATEWAY, ISTIO
 from config.snapshot import Backend, Route, Snapshot, VirtualHost
@@ -84,6 +85,7 @@ class _Compiler:
     """Targets of what could not be read or attached, as `namespace/name`; the empty string denies everything."""
     rules: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
     headers: dict[str, HeaderRewrite | None] = field(default_factory=dict)
+    authorizations: dict[tuple[int, ...], Authorization] = field(default_factory=dict)
 
     def compile(self, revision: str) -> Snapshot:
         for document in self.resources.refused:
@@ -218,8 +220,15 @@ class _Compiler:
         for level in policies:
             # The oldest policy of the strongest level that has one.
             headers = next((found for policy in level if (found := self.headers[policy.key])), headers)
-        authorization = Authorization.of(rules, default_allowed=self.settings.default_action == "allow")
-        return Route(name, authorization, headers, backend)
+        return Route(name, self._authorization(rules), headers, backend)
+
+    def _authorization(self, rules: list[Rule]) -> Authorization:
+        """Return one object for the same rules, as compiling them together is the costly part."""
+        key = tuple(map(id, rules))
+        if key not in self.authorizations:
+            allowed = self.settings.default_action == "allow"
+            self.authorizations[key] = Authorization.of(rules, default_allowed=allowed)
+        return self.authorizations[key]
 
     def _policies(self, level: Level, target: str) -> list[Parsed[AgentgatewayPolicy]]:
         return [a.policy for a in self.attachments if (a.level, a.target) == (level, target)]

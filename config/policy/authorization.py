@@ -3,91 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from config.cel import EvaluationError
-from config.policy.decision import Decision, Outcome, Reason, RuleResult
+from config.policy.decision import Decision, Outcome, Reason, RuleResult, TermResult
+from config.policy.rules import Action, Rule, RuleSet, ask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from config.attributes import RequestAttributes
-    from config.cel import Expression
-
-PATH_ATTRIBUTES = frozenset({"request", "request.path", "request.uri", "request.pathAndQuery"})
-"""Every name by which an expression can read the path; the bare `request` holds them all."""
-
-
-class Action(StrEnum):
-    """What a rule that holds does."""
-
-    ALLOW = "Allow"
-    DENY = "Deny"
-    REQUIRE = "Require"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One entry of `matchExpressions`."""
-
-    name: str
-    """`namespace/policy#index`, the index counted from 0 over `matchExpressions`."""
-    action: Action
-    expression: Expression | None
-    """None: it did not compile, which counts as an evaluation error on every request."""
-    ignore_error: bool = False
-    """`egress-gateway.dev/on-error: ignore`: a Deny that fails does not hold. One that did not compile still does."""
-
-    @property
-    def reads_path(self) -> bool:
-        """Whether the rule depends on the path. One that did not compile is judged with the callers."""
-        return self.expression is not None and not PATH_ATTRIBUTES.isdisjoint(self.expression.reads)
-
-    def evaluate(self, attributes: RequestAttributes) -> RuleResult:
-        """Ask the rule. Only the boolean `true` matches; anything but a boolean is an error."""
-        if self.expression is None:
-            return RuleResult(self.name, Outcome.ERROR, "the expression does not compile")
-        try:
-            value = self.expression.evaluate(attributes)
-        except EvaluationError as error:
-            return RuleResult(self.name, Outcome.ERROR, str(error))
-        if value is True:
-            return RuleResult(self.name, Outcome.MATCHED)
-        if value is False:
-            return RuleResult(self.name, Outcome.NOT_MATCHED)
-        return RuleResult(self.name, Outcome.ERROR, f"a boolean was expected, not {type(value).__name__}")
-
-    def denies(self, result: RuleResult) -> bool:
-        """Tell whether a Deny with this result refuses the request."""
-        ignored = self.ignore_error and self.expression is not None
-        return result.outcome is Outcome.MATCHED or (result.outcome is Outcome.ERROR and not ignored)
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
     """The rules of every level of one route, added together."""
 
-    denies: tuple[Rule, ...] = ()
+    denies: RuleSet
     """Deny rules that do not read the path."""
-    path_denies: tuple[Rule, ...] = ()
+    path_denies: RuleSet
     """Deny rules that do: the path guard's."""
-    requires: tuple[Rule, ...] = ()
-    allows: tuple[Rule, ...] = ()
+    requires: RuleSet
+    allows: RuleSet
     default_allowed: bool = True
     """`EGRESS_DEFAULT_ACTION`, for a route that no rule covers."""
 
     @classmethod
-    def of(cls, rules: Iterable[Rule], *, default_allowed: bool) -> Authorization:
+    def of(cls, rules: Iterable[Rule] = (), *, default_allowed: bool = True) -> Authorization:
         """Sort rules by what they do. Their order within one action is kept."""
         rules = tuple(rules)
         return cls(
-            denies=tuple(r for r in rules if r.action is Action.DENY and not r.reads_path),
-            path_denies=tuple(r for r in rules if r.action is Action.DENY and r.reads_path),
-            requires=tuple(r for r in rules if r.action is Action.REQUIRE),
-            allows=tuple(r for r in rules if r.action is Action.ALLOW),
+            denies=RuleSet(tuple(r for r in rules if r.action is Action.DENY and not r.reads_path)),
+            path_denies=RuleSet(tuple(r for r in rules if r.action is Action.DENY and r.reads_path)),
+            requires=RuleSet(tuple(r for r in rules if r.action is Action.REQUIRE)),
+            allows=RuleSet(tuple(r for r in rules if r.action is Action.ALLOW)),
             default_allowed=default_allowed,
         )
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Every rule, in the order in which the algorithm asks them."""
+        return (*self.denies.rules, *self.path_denies.rules, *self.requires.rules, *self.allows.rules)
 
     def decide(self, attributes: RequestAttributes) -> Decision:
         """Decide by all rules: `authorize`, then `guard_path`."""
@@ -102,39 +57,64 @@ class Authorization:
         A refusal names the rule that the whole algorithm would name: a Deny that reads the path and holds comes
         before a Require or a missing Allow.
         """
-        evidence: list[RuleResult] = []
-        if refusal := _first_deny(self.denies, attributes, evidence):
+        if refusal := _refusal(self.denies, attributes):
             return refusal
-        for rule in self.requires:
-            result = rule.evaluate(attributes)
-            evidence.append(result)
-            if result.outcome is not Outcome.MATCHED:
-                refusal = Decision(
-                    allowed=False, reason=Reason.REQUIRE_NOT_MET, rule=rule.name, evidence=tuple(evidence)
-                )
-                return self.guard_path(attributes) or refusal
-        for rule in self.allows:
-            result = rule.evaluate(attributes)
-            evidence.append(result)
-            if result.outcome is Outcome.MATCHED:
-                return Decision(allowed=True, reason=Reason.ALLOW_MATCHED, rule=rule.name, evidence=tuple(evidence))
-        if self.allows:
-            refusal = Decision(allowed=False, reason=Reason.NO_ALLOW_MATCHED, evidence=tuple(evidence))
+        if hit := self.requires.first_hit(attributes):
+            rule, _, error = hit
+            refusal = Decision(allowed=False, reason=Reason.REQUIRE_NOT_MET, rule=rule.name, error=error)
             return self.guard_path(attributes) or refusal
+        if hit := self.allows.first_hit(attributes):
+            return Decision(allowed=True, reason=Reason.ALLOW_MATCHED, rule=hit[0].name)
+        if self.allows:
+            return self.guard_path(attributes) or Decision(allowed=False, reason=Reason.NO_ALLOW_MATCHED)
         if self.denies or self.path_denies or self.requires:
-            return Decision(allowed=True, reason=Reason.NOTHING_DENIED, evidence=tuple(evidence))
+            return Decision(allowed=True, reason=Reason.NOTHING_DENIED)
         return Decision(allowed=self.default_allowed, reason=Reason.NO_RULES)
 
     def guard_path(self, attributes: RequestAttributes) -> Decision | None:
         """Return the refusal of the first Deny that reads the path and holds, if there is one."""
-        return _first_deny(self.path_denies, attributes, [])
+        return _refusal(self.path_denies, attributes) if self.path_denies else None
+
+    def explain(self, attributes: RequestAttributes) -> Decision:
+        """Decide like `decide`, asking every rule and every term, and return the evidence with the decision."""
+        evidence = tuple(_explain(rule, attributes) for rule in self.rules)
+        return judge(self.rules, evidence, default_allowed=self.default_allowed)
 
 
-def _first_deny(rules: tuple[Rule, ...], attributes: RequestAttributes, evidence: list[RuleResult]) -> Decision | None:
-    for rule in rules:
-        result = rule.evaluate(attributes)
-        evidence.append(result)
-        if rule.denies(result):
-            reason = Reason.DENY_MATCHED if result.outcome is Outcome.MATCHED else Reason.DENY_ERROR
-            return Decision(allowed=False, reason=reason, rule=rule.name, evidence=tuple(evidence))
-    return None
+def _refusal(denies: RuleSet, attributes: RequestAttributes) -> Decision | None:
+    hit = denies.first_hit(attributes)
+    if hit is None:
+        return None
+    rule, outcome, error = hit
+    reason = Reason.DENY_MATCHED if outcome is Outcome.MATCHED else Reason.DENY_ERROR
+    return Decision(allowed=False, reason=reason, rule=rule.name, error=error)
+
+
+def judge(rules: Sequence[Rule], evidence: Sequence[RuleResult], *, default_allowed: bool) -> Decision:
+    """Apply the algorithm to what every rule said. The rules come in the order of `Authorization.rules`."""
+    evidence = tuple(evidence)
+    decisive = [(rule, result) for rule, result in zip(rules, evidence, strict=True) if rule.hits(result.outcome)]
+    for action in (Action.DENY, Action.REQUIRE, Action.ALLOW):
+        found = next(((rule, result) for rule, result in decisive if rule.action is action), None)
+        if found is not None:
+            rule, result = found
+            reason = {
+                Action.DENY: Reason.DENY_ERROR if result.outcome is Outcome.ERROR else Reason.DENY_MATCHED,
+                Action.REQUIRE: Reason.REQUIRE_NOT_MET,
+                Action.ALLOW: Reason.ALLOW_MATCHED,
+            }[action]
+            return Decision(action is Action.ALLOW, reason, rule.name, result.error, evidence)
+    if any(rule.action is Action.ALLOW for rule in rules):
+        return Decision(allowed=False, reason=Reason.NO_ALLOW_MATCHED, evidence=evidence)
+    if rules:
+        return Decision(allowed=True, reason=Reason.NOTHING_DENIED, evidence=evidence)
+    return Decision(allowed=default_allowed, reason=Reason.NO_RULES)
+
+
+def _explain(rule: Rule, attributes: RequestAttributes) -> RuleResult:
+    """Ask a rule, and each of its top-level terms by itself."""
+    result = rule.evaluate(attributes)
+    if rule.expression is None:
+        return result
+    terms = tuple(TermResult(text, *ask(function, attributes)) for text, function in rule.expression.terms)
+    return RuleResult(result.rule, result.outcome, result.error, terms)

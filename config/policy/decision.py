@@ -31,25 +31,41 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class TermResult:
+    """The outcome of one top-level term of a rule."""
+
+    text: str
+    outcome: Outcome
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RuleResult:
     """The outcome of one rule."""
 
     rule: str
     outcome: Outcome
     error: str = ""
+    """Why it failed; holds nothing of the request."""
+    terms: tuple[TermResult, ...] = ()
+    """Its top-level terms, where it has several."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a request may pass, which rule said so, and what every rule asked on the way said."""
+    """Whether a request may pass, why, and which rule said so."""
 
     allowed: bool
     reason: Reason
     rule: str | None = None
     """`namespace/policy#index`; none where no single rule decided."""
+    error: str = ""
+    """Why the deciding rule failed, if it did."""
     evidence: tuple[RuleResult, ...] = ()
+    """What every rule said; collected by `Authorization.explain` only."""
 
     @property
     def explanation(self) -> str:
         """One line for the log."""
-        return f"{self.reason} by {self.rule}" if self.rule else str(self.reason)
+        rule = f" by {self.rule}" if self.rule else ""
+        return f"{self.reason}{rule}: {self.error}" if self.error else f"{self.reason}{rule}"

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 def snapshot(*upstreams: Upstream) -> Snapshot:
     hosts = {
-        f"{index}.test": VirtualHost("ns/host", frozenset(), Route("ns/route", Authorization(), None, Backend("b", up)))
+        f"{index}.test": VirtualHost(
+            "ns/host",
+            frozenset(),
+            Route("ns/route", Authorization.of((), default_allowed=True), None, Backend("b", up)),
+        )
         for index, up in enumerate(upstreams)
     }
     return Snapshot("0" * 12, "ns/gateway", exact=hosts)

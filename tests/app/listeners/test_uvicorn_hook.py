@@ -85,9 +85,7 @@ class Listener:
         self.refused: list[tuple[Connection, GatewayError]] = []
         self.answering = asyncio.Event()
         self.answering.set()
-        self.config = Config(
-            self._app, http=cast("Any", parser), log_config=None, lifespan="on", interface="asgi3"
-        )
+        self.config = Config(self._app, http=cast("Any", parser), log_config=None, lifespan="on", interface="asgi3")
         self.config.load()
         server = Server(self.config)
         server.lifespan = self.config.lifespan_class(self.config)
@@ -232,7 +230,6 @@ async def test_what_the_parser_refuses_gets_the_answer_of_the_contract(
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        (b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n", 405),
         (b"WHATEVER / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
         (b"GET / HTTP/3.7\r\nHost: a\r\n\r\n", 505),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
@@ -248,6 +245,19 @@ async def test_httptools_refusals_are_told_apart(request_bytes: bytes, status: i
 
     assert transport.written.startswith(b"HTTP/1.1 %d " % status)
     assert listener.refused[0][1].status == status
+    end([protocol])
+
+
+@PARSERS
+@in_loop
+async def test_connect_reaches_the_application_which_refuses_it(parser: str) -> None:
+    listener = Listener(parser)
+    protocol = listener.connect(KeepingTransport(svid(TEAM_A)))
+
+    protocol.data_received(b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n")
+
+    scope = await listener.got(1)
+    assert (scope["method"], scope["state"][TARGET]) == ("CONNECT", b"origin.test:443")
     end([protocol])
 
 

@@ -1,0 +1,172 @@
+"""The gateway's own environment: what an expression may read of a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from config.cel.environment import Environment, Field, Record
+from config.cel.errors import EvaluationError, NoSuchKeyError
+from config.cel.values import NONE, Optional, Timestamp
+
+if TYPE_CHECKING:
+    from config.attributes import RequestAttributes
+
+
+def _headers_of(attributes: RequestAttributes) -> dict[str, Any]:
+    """Return the headers by lower-cased name, made once for a request: a string, or a list of several."""
+    found = attributes.header_values
+    if found is None:
+        found = {}
+        for raw_name, raw_value in attributes.headers:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("utf-8", "replace")
+            earlier = found.get(name)
+            if earlier is None:
+                found[name] = value
+            elif type(earlier) is list:
+                earlier.append(value)
+            else:
+                found[name] = [earlier, value]
+        attributes.header_values = found
+    return found
+
+
+def _lookup(attributes: RequestAttributes, name: Any) -> Any:
+    if type(name) is not str:
+        raise EvaluationError("a header is looked up by a string")
+    return _headers_of(attributes).get(name.lower())
+
+
+def _header(attributes: RequestAttributes, name: Any) -> Any:
+    value = _lookup(attributes, name)
+    if value is None:
+        raise NoSuchKeyError("no such header")
+    return list(value) if type(value) is list else value
+
+
+def _strict_header(attributes: RequestAttributes, name: Any) -> Any:
+    value = _lookup(attributes, name)
+    if value is None:
+        raise NoSuchKeyError("no such header")
+    if type(value) is list:
+        raise EvaluationError("the header occurs several times")
+    return value
+
+
+def _has_header(attributes: RequestAttributes, name: Any) -> bool:
+    return _lookup(attributes, name) is not None
+
+
+def _optional_header(attributes: RequestAttributes, name: Any) -> Optional:
+    value = _lookup(attributes, name)
+    return NONE if value is None else Optional(present=True, content=value)
+
+
+def _strict_optional_header(attributes: RequestAttributes, name: Any) -> Optional:
+    value = _lookup(attributes, name)
+    if type(value) is list:
+        raise EvaluationError("the header occurs several times")
+    return NONE if value is None else Optional(present=True, content=value)
+
+
+def _strict_headers_map(attributes: RequestAttributes) -> dict[str, Any]:
+    found = _headers_of(attributes)
+    if any(type(value) is list for value in found.values()):
+        raise EvaluationError("a header occurs several times")
+    return found
+
+
+def _uri(attributes: RequestAttributes) -> str:
+    return f"{attributes.scheme}://{attributes.host}{attributes.path_and_query}"
+
+
+def _timestamp(seconds: float) -> Timestamp:
+    return Timestamp(int(seconds * 1_000_000) * 1000)
+
+
+IDENTITY: Final = Record(
+    "source.identity",
+    {
+        "trustDomain": Field("string", "{0}.trust_domain"),
+        "namespace": Field("string", "{0}.namespace"),
+        "serviceAccount": Field("string", "{0}.service_account"),
+    },
+    nullable=True,
+)
+SOURCE: Final = Record(
+    "source",
+    {
+        "address": Field("string", "{0}.source_address"),
+        "rawAddress": Field("string", "{0}.source_address"),
+        "port": Field("int", "{0}.source_port"),
+        "identity": Field("record", "{0}.peer.identity", IDENTITY),
+        "spiffeId": Field("string", "{0}.peer.uri"),
+        "subjectAltNames": Field("list", "list({0}.peer.subject_alt_names)", element="string"),
+        "issuer": Field("string", "{0}.peer.issuer"),
+        "subject": Field("string", "{0}.peer.subject"),
+        "certificate": Field("string", "{0}.peer.certificate"),
+        "unverifiedWorkload": Field("dyn", "None"),
+        "connectHeaders": Field("dyn", "None"),
+    },
+)
+REQUEST: Final = Record(
+    "request",
+    {
+        "method": Field("string", "{0}.method"),
+        "uri": Field("string", "uri({0})"),
+        "host": Field("string", "{0}.host"),
+        "rawHost": Field("string", "{0}.raw_host"),
+        "scheme": Field("string", "{0}.scheme"),
+        "path": Field("string", "{0}.path"),
+        "pathAndQuery": Field("string", "{0}.path_and_query"),
+        "version": Field("string", "('HTTP/' + {0}.version)"),
+        "headers": Field("headers", "{0}"),
+        "startTime": Field("timestamp", "timestamp({0}.start_time)"),
+    },
+)
+DESTINATION: Final = Record(
+    "destination",
+    {
+        "address": Field("string", "{0}.destination_address"),
+        "port": Field("int", "{0}.destination_port"),
+        "hostname": Field("string", "{0}.host"),
+    },
+)
+BACKEND: Final = Record(
+    "backend",
+    {
+        "name": Field("string", "{0}.backend"),
+        "type": Field("string", "'static'"),
+        "protocol": Field("string", "'http'"),
+    },
+)
+PROXY: Final = Record("proxy", {"gateway": Field("string", "{0}.gateway"), "route": Field("string", "{0}.route")})
+
+NULL_VARIABLES: Final = ("env", "jwt", "apiKey", "basicAuth", "extauthz", "extproc", "metadata", "response")
+"""Variables that exist and have no value here: null."""
+
+_VARIABLES: Final = {
+    **{record.name: Field("record", "{0}", record) for record in (REQUEST, SOURCE, DESTINATION, BACKEND, PROXY)},
+    **{name: Field("dyn", "None") for name in NULL_VARIABLES},
+}
+_RUNTIME: Final = {
+    "has_header": _has_header,
+    "header": _header,
+    "headers_map": _headers_of,
+    "optional_header": _optional_header,
+    "timestamp": _timestamp,
+    "uri": _uri,
+}
+
+LENIENT: Final = Environment(_VARIABLES, _RUNTIME)
+"""For values: a header that occurs several times is a list."""
+STRICT: Final = Environment(
+    _VARIABLES,
+    {
+        **_RUNTIME,
+        "header": _strict_header,
+        "headers_map": _strict_headers_map,
+        "optional_header": _strict_optional_header,
+    },
+)
+"""For authorization rules: a header that occurs several times is an evaluation error. Otherwise sending a header twice
+would turn the string that a Deny compares into a list, and slip it."""
