@@ -18,6 +18,7 @@ from middleware.errors import (
     UpstreamProtocolError,
 )
 from middleware.framing import check_framing, end_to_end
+from middleware.problems import DECISION_ID
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 VIA = (b"via", b"1.1 egress-gateway")
 """RFC 9110 section 7.6.3. The version is the caller's, which is HTTP/1.1 or answered as such."""
 
-_CONTENT_LENGTH = frozenset({b"content-length"})
+_ANSWER = frozenset({DECISION_ID})
+"""Dropped from an origin's answer, so that it cannot pass for one of the gateway's own."""
+_BODYLESS_ANSWER = _ANSWER | {b"content-length"}
 _NO_LENGTH = frozenset({204, 304})
 """Statuses whose `Content-Length` says nothing about this message; uvicorn would wait for such a body."""
 
@@ -81,7 +84,7 @@ class Forward:
 async def _answer(response: OriginResponse, context: RequestContext, caller: _Caller, send: Send) -> None:
     """Pass the answer on, as fast as the caller takes it."""
     status = response.status
-    headers = end_to_end(response.headers, _CONTENT_LENGTH if status in _NO_LENGTH else frozenset())
+    headers = end_to_end(response.headers, _BODYLESS_ANSWER if status in _NO_LENGTH else _ANSWER)
     if not any(name == b"date" for name, _ in headers):
         headers.append((b"date", formatdate(usegmt=True).encode()))  # RFC 9110 section 6.6.1
     context.status = status

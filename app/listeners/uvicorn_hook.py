@@ -13,13 +13,14 @@ import logging
 import re
 import ssl
 import sys
+import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import h11
 import httptools
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import Server
 
 from app.telemetry.log import configure_logging
@@ -104,10 +105,23 @@ def tls_extension(ssl_object: ssl.SSLObject | ssl.SSLSocket) -> dict[str, Any]:
         "server_cert": None,
         "client_cert_chain": [ssl.DER_cert_to_PEM_cert(der)] if der else [],
         "client_cert_name": None,
-        "client_cert_error": None,
+        "client_cert_error": _resumption_error(ssl_object),
         "tls_version": _TLS_VERSIONS.get(str(ssl_object.version())),
         "cipher_suite": None,
     }
+
+
+def _resumption_error(ssl_object: ssl.SSLObject | ssl.SSLSocket) -> str | None:
+    """Tell why a resumed session may not be used.
+
+    OpenSSL resumes a TLS 1.2 session by its id without looking at the certificate again, and Python has no switch for
+    it: a session could outlive its certificate.
+    """
+    if not ssl_object.session_reused:
+        return None
+    expiry = (ssl_object.getpeercert() or {}).get("notAfter")
+    still_valid = isinstance(expiry, str) and ssl.cert_time_to_seconds(expiry) > time.time()
+    return None if still_valid else "the certificate of the resumed session has expired"
 
 
 def _connection(protocol: HttpToolsProtocol | H11Protocol, transport: asyncio.Transport) -> Connection:
@@ -151,6 +165,21 @@ def _end_soon(protocol: HttpToolsProtocol | H11Protocol) -> None:
         protocol.loop.call_later(IDLE_CLOSE_SECONDS, protocol.transport.abort)
 
 
+class _Http10Cycle(RequestResponseCycle):
+    """Ends an answer without a length by closing: HTTP/1.0 knows no chunks (RFC 9112 section 6.1)."""
+
+    _until_close = False
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            if not any(name.lower() == b"content-length" for name, _ in message["headers"]):
+                self._until_close, self.chunked_encoding = True, False
+        elif self._until_close:
+            # What uvicorn still expects: this part, and something more unless it is the last.
+            self.expected_content_length = len(message.get("body", b"")) + bool(message.get("more_body", False))
+        await super().send(message)
+
+
 class _HttpTools(HttpToolsProtocol):
     """uvicorn's httptools protocol, with the connection and the request target published."""
 
@@ -174,6 +203,8 @@ class _HttpTools(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             self.url = b"/"  # uvicorn cannot read every form; the target is judged on what is published
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            self.cycle.__class__ = _Http10Cycle
         # Trailer fields would be appended to the list that is the scope's headers.
         self.headers = []
 

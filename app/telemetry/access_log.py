@@ -14,6 +14,7 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from middleware.certificate import InvalidSvidError, peer_from_certificate
 from middleware.context import target_of
 
 if TYPE_CHECKING:
@@ -158,24 +159,56 @@ class AccessLog:
     def record_refused(self, connection: Connection, problem: GatewayError, gateway: str) -> str:
         """Log a request that the parser refused, so that no scope exists, and return its decision id."""
         decision_id = str(uuid.uuid4())
-        fields = {
+        known = {
             "time": _timestamp(time.time()),
             "level": "warning",
             "request_id": str(uuid.uuid4()),
             "decision_id": decision_id,
             "gateway": gateway,
             "src.addr": _address(connection),
+            "src.identity": _identity(connection),
             "http.status": int(problem.status),
+            "bytes_in": 0,
+            "bytes_out": len(problem.body),
+            "duration_ms": 0.0,
             "decision": "deny",
             "reason": problem.reason,
             "error": str(problem),
         }
-        self._sink.write(encode(fields))
+        self._sink.write(encode(dict.fromkeys(FIELDS) | known))
         return decision_id
 
     def close(self) -> None:
         """Write out what is waiting."""
         self._sink.close()
+
+
+FIELDS = (
+    "time",
+    "level",
+    "request_id",
+    "decision_id",
+    "gateway",
+    "route",
+    "backend",
+    "endpoint",
+    "src.addr",
+    "src.identity",
+    "http.method",
+    "http.host",
+    "http.path",
+    "http.version",
+    "http.status",
+    "bytes_in",
+    "bytes_out",
+    "duration_ms",
+    "upstream_ms",
+    "decision",
+    "reason",
+    "rule",
+    "error",
+)
+"""Every line has these, in this order; null where nothing is known."""
 
 
 def access_fields(scope: Scope, context: RequestContext) -> dict[str, Any]:
@@ -192,7 +225,7 @@ def access_fields(scope: Scope, context: RequestContext) -> dict[str, Any]:
         "backend": route.backend.name if route and route.backend else None,
         "endpoint": context.endpoint or None,
         "src.addr": _address(context.connection),
-        "src.identity": str(context.peer.spiffe_id) if context.peer else None,
+        "src.identity": context.peer.uri if context.peer else None,
         "http.method": scope["method"],
         "http.host": attributes.host if attributes else None,
         "http.path": attributes.path if attributes else _refused_path(target_of(scope)),
@@ -217,6 +250,15 @@ def _refused_path(target: bytes) -> str:
         _, slash, path = path.partition(b"://")[2].partition(b"/")
         path = slash + path
     return path[:MAX_LOGGED_PATH].decode("latin-1")
+
+
+def _identity(connection: Connection) -> str | None:
+    """Return who a connection belongs to, for a request that never reached the identity layer."""
+    chain = connection.tls.get("client_cert_chain") if connection.tls else None
+    try:
+        return peer_from_certificate(chain[0]).uri if chain else None
+    except InvalidSvidError:
+        return None
 
 
 def _policy_reason(context: RequestContext) -> str | None:

@@ -54,6 +54,8 @@ class Select(Node):
     name: str
     optional: bool = False
     test: bool = False
+    place: Position | None = field(default=None, compare=False)
+    """Where the name itself stands."""
 
     def children(self) -> Iterator[Node]:
         yield self.operand

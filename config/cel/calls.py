@@ -59,7 +59,7 @@ def _absorbing(generator: Generator, *, is_and: bool, easy: str, hard: list[tupl
                 generator.add(lines)
                 generator.emit(f"{result} = {code.text}")
             with generator.block("except EvaluationError as caught:"):
-                generator.emit(f"{error} = caught")
+                generator.emit(f"{error} = graver({error}, caught)")
     if not total:
         generator.emit(f"if {undecided} and {error} is not None: raise {error}")
     return Code(result, "bool", total)
@@ -162,7 +162,10 @@ def default(generator: Generator, node: ast.Call) -> Code:
 
 
 def coalesce(generator: Generator, node: ast.Call) -> Code:
-    """`coalesce(a, b, ...)`: the first that is neither null nor an error; else null, or the last error if none was."""
+    """`coalesce(a, b, ...)`: the first that is neither null nor an error; else null, or the last error if none was.
+
+    A repeated header in a rule stays an error: else sending one twice would have a Deny read the stand-in.
+    """
     if node.is_method or not node.arguments:
         raise fault(node, "coalesce() takes one or more values")
     result, error, was_null = generator.fresh(), generator.fresh("e"), generator.fresh()
@@ -175,6 +178,7 @@ def coalesce(generator: Generator, node: ast.Call) -> Code:
                 code = generator.value(argument)
                 generator.emit(f"{result} = {code.text}")
                 generator.emit(f"{was_null} = {was_null} or {result} is None")
+            generator.emit("except RepeatedHeaderError: raise")
             with generator.block("except EvaluationError as caught:"):
                 generator.emit(f"{error} = caught")
         kinds.add(code.kind)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from config.cel import ast, values
-from config.cel.errors import EvaluationError, ExpressionError, NoSuchKeyError
+from config.cel.errors import EvaluationError, ExpressionError, NoSuchKeyError, RepeatedHeaderError
 from config.cel.operators import int64
 from config.cel.overloads import DYN, KINDS, NUMBERS
 from config.errors import nearest
@@ -42,15 +42,22 @@ def _as_bool(value: Any) -> bool:
     raise EvaluationError("a bool was expected")
 
 
+def _graver(earlier: EvaluationError | None, caught: EvaluationError) -> EvaluationError:
+    """Return the error that stays of two: `default` and `coalesce` must not hide a repeated header behind another."""
+    return earlier if isinstance(earlier, RepeatedHeaderError) else caught
+
+
 RUNTIME: Final[dict[str, Any]] = {
     "EvaluationError": EvaluationError,
     "NoSuchKeyError": NoSuchKeyError,
     "Optional": values.Optional,
+    "RepeatedHeaderError": RepeatedHeaderError,
     "as_bool": _as_bool,
     "contains": values.contains,
     "elements": values.elements,
     "equal": values.equal,
     "fail": _fail,
+    "graver": _graver,
     "has": values.has,
     "index": values.index,
     "int64": int64,
@@ -224,7 +231,7 @@ class Generator:
             return self.field(node, operand, operand.record)
         operand = self.whole(operand)
         if operand.kind in SCALARS or operand.kind == "list":
-            raise fault(node, f"{article(operand.kind)} has no field {node.name!r}")
+            raise fault(node, f"{article(operand.kind)} has no field {node.name!r}", place=node.place)
         if node.test:
             return Code(f"has({operand.text}, {node.name!r})", "bool", total=False)
         if node.optional:
@@ -251,7 +258,8 @@ class Generator:
     def field(self, node: ast.Select, operand: Code, record: Record) -> Code:
         variable = record.fields.get(node.name)
         if variable is None:
-            raise fault(node, f"unknown field of {record.name} {node.name!r}", nearest(node.name, record.fields))
+            hint = nearest(node.name, record.fields)
+            raise fault(node, f"unknown field of {record.name} {node.name!r}", hint, place=node.place)
         parent = operand.text
         if record.nullable:
             parent = self.fresh()
@@ -304,6 +312,7 @@ class Generator:
                 self.emit(f"{result}.append({code.text})")
                 continue
             name = self.optional(item.value, code)
+            total = total and code.kind == "optional"
             self.emit(f"if {name}.present: {result}.append({name}.content)")
         return Code(result, "list", total)
 
@@ -338,6 +347,7 @@ class Generator:
                 total = False
             if entry.optional:
                 optional = self.optional(entry.value, item)
+                total = total and item.kind == "optional"
                 self.emit(f"if {optional}.present: {result}[{name}] = {optional}.content")
             else:
                 self.emit(f"{result}[{name}] = {item.text}")
@@ -363,6 +373,7 @@ def article(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
-def fault(node: ast.Node, message: str, hint: str = "") -> ExpressionError:
-    """Return an error at a node's place."""
-    return ExpressionError(message, line=node.position.line, column=node.position.column, hint=hint)
+def fault(node: ast.Node, message: str, hint: str = "", *, place: ast.Position | None = None) -> ExpressionError:
+    """Return an error at a node's place, or at a more telling one."""
+    place = place or node.position
+    return ExpressionError(message, line=place.line, column=place.column, hint=hint)

@@ -59,7 +59,7 @@ def _quantifier(generator: Generator, node: Comprehension, loop: str) -> Code:
             with generator.block("try:"):
                 generator.add(lines)
             with generator.block("except EvaluationError as caught:"):
-                generator.emit(f"{error} = caught")
+                generator.emit(f"{error} = graver({error}, caught)")
     undecided = result if is_all else f"not {result}"
     generator.emit(f"if {undecided} and {error} is not None: raise {error}")
     return Code(result, "bool", total=False)

@@ -24,5 +24,9 @@ class EvaluationError(Exception):
     """An expression failed for one request. Its message holds nothing of the request, which may be secret."""
 
 
+class RepeatedHeaderError(EvaluationError):
+    """A rule reads a header that was sent several times: not even `coalesce()` goes on without it."""
+
+
 class NoSuchKeyError(EvaluationError):
     """A key, index, header or field that is not there, or a field of null: what `default()` has an answer for."""

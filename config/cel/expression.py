@@ -18,7 +18,7 @@ import config.cel.patterns
 import config.cel.standard
 import config.cel.strings  # noqa: F401
 from config.cel.analysis import conjuncts, contradiction, disjuncts, is_constant, reads
-from config.cel.codegen import RUNTIME, Generator
+from config.cel.codegen import RUNTIME, Generator, article
 from config.cel.errors import EvaluationError, ExpressionError
 from config.cel.parser import parse
 from config.cel.request import LENIENT, STRICT
@@ -63,7 +63,7 @@ class Expression:
     def doubt(self) -> str:
         """Why it can never be true, if that is plain to see; for the operator."""
         if self.kind not in {"bool", "dyn"}:
-            return f"it gives a {self.kind}, never true"
+            return f"it gives {article(self.kind)}, never true"
         if attribute := contradiction(self.tree):
             return f"it can never be true: {attribute} cannot have two values"
         if is_constant(self.tree):

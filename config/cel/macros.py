@@ -56,7 +56,7 @@ def expand_macro(  # noqa: PLR0911  one for each form
 def _has(position: Position, argument: Node) -> Node:
     if not isinstance(argument, Select) or argument.optional or argument.test:
         raise ExpressionError("has() wants a selection such as a.b", line=position.line, column=position.column)
-    return Select(position, argument.operand, argument.name, test=True)
+    return Select(position, argument.operand, argument.name, test=True, place=argument.place)
 
 
 def _variables(nodes: tuple[Node, ...]) -> tuple[str, ...]:

@@ -210,7 +210,8 @@ class _Converter:
                 return self._name(children[0], rooted=tree.data == "dot_ident")
             case "member_dot" | "member_optdot":
                 operand = self.convert(children[0])
-                return Select(operand.position, operand, _field(children[1]), tree.data == "member_optdot")
+                optional, place = tree.data == "member_optdot", _place(children[1])
+                return Select(operand.position, operand, _field(children[1]), optional, place=place)
             case "member_index" | "member_optindex":
                 operand = self.convert(children[0])
                 return Index(operand.position, operand, self.convert(children[1]), tree.data == "member_optindex")
@@ -265,20 +266,20 @@ class _Converter:
         return tuple(self.convert(child) for child in children[0].children) if children else ()
 
     def _literal(self, token: lark.Token) -> Node:
-        position = Position(token.line or 1, token.column or 1)
+        position = _place(token)
         try:
             return Literal(position, parse_literal(token.type, str(token)))
         except ValueError as error:
             raise _error(str(error), position) from None
 
     def _name(self, token: lark.Token, *, rooted: bool) -> Node:
-        position = Position(token.line or 1, token.column or 1)
+        position = _place(token)
         if token in RESERVED:
             raise _error(f"{str(token)!r} is a reserved word", position)
         return Name(position, str(token), rooted)
 
     def _call(self, token: lark.Token, target: Node | None, arguments: tuple[Node, ...]) -> Node:
-        position = Position(token.line or 1, token.column or 1)
+        position = _place(token)
         if macro := expand_macro(str(token), position, target, arguments):
             return macro
         if target is None:
@@ -288,6 +289,10 @@ class _Converter:
 
 def _field(token: lark.Token) -> str:
     return str(token).strip("`")
+
+
+def _place(token: lark.Token) -> Position:
+    return Position(token.line or 1, token.column or 1)
 
 
 def _position(tree: Tree) -> Position:

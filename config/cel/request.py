@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from config.cel.environment import Environment, Field, Record
-from config.cel.errors import EvaluationError, NoSuchKeyError
+from config.cel.errors import EvaluationError, NoSuchKeyError, RepeatedHeaderError
 from config.cel.values import NONE, Optional, Timestamp
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _strict_header(attributes: RequestAttributes, name: Any) -> Any:
     if value is None:
         raise NoSuchKeyError("no such header")
     if type(value) is list:
-        raise EvaluationError("the header occurs several times")
+        raise RepeatedHeaderError("the header occurs several times")
     return value
 
 
@@ -64,14 +64,14 @@ def _optional_header(attributes: RequestAttributes, name: Any) -> Optional:
 def _strict_optional_header(attributes: RequestAttributes, name: Any) -> Optional:
     value = _lookup(attributes, name)
     if type(value) is list:
-        raise EvaluationError("the header occurs several times")
+        raise RepeatedHeaderError("the header occurs several times")
     return NONE if value is None else Optional(present=True, content=value)
 
 
 def _strict_headers_map(attributes: RequestAttributes) -> dict[str, Any]:
     found = _headers_of(attributes)
     if any(type(value) is list for value in found.values()):
-        raise EvaluationError("a header occurs several times")
+        raise RepeatedHeaderError("a header occurs several times")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,14 +153,23 @@ def request(path: str = "/", *, caller: str = TEAM_A, **values: Any) -> RequestA
     return RequestAttributes(peer=Peer(parse_spiffe_id(caller)), path=path, **fields)
 
 
-@dataclass(frozen=True)
-class Constant:
-    """An expression that always gives one value; none: it fails."""
-
-    value: Any
-    reads: frozenset[str] = field(default=frozenset())
-
-    def evaluate(self, _attributes: RequestAttributes) -> Any:
-        if self.value is EvaluationError:
-            raise EvaluationError("it failed")
-        return self.value
+def literal(value: Any) -> str:
+    """Write a value in CEL; `EvaluationError` becomes an expression that fails."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case str():
+            return '"' + "".join(f"\\U{ord(character):08x}" for character in value) + '"'
+        case bytes():
+            return 'b"' + "".join(f"\\x{byte:02x}" for byte in value) + '"'
+        case list():
+            return "[" + ", ".join(map(literal, value)) + "]"
+        case dict():
+            return "{" + ", ".join(f"{literal(key)}: {literal(item)}" for key, item in value.items()) + "}"
+        case _:
+            assert value is EvaluationError
+            return "1 / 0"

@@ -67,9 +67,9 @@ def test_the_workshop_serves_its_two_hosts_with_tls_to_their_origins(workshop: S
 def test_the_workshops_rules_cover_every_route(workshop: Snapshot, host: str) -> None:
     authorization = workshop.exact[host].route.authorization
 
-    assert [rule.name for rule in authorization.allows] == ["egress-direct/rbac-team-a#0"]
-    assert [rule.name for rule in authorization.path_denies] == ["egress-direct/github-path-allowlist#0"]
-    assert (authorization.denies, authorization.requires) == ((), ())
+    assert [rule.name for rule in authorization.allows.rules] == ["egress-direct/rbac-team-a#0"]
+    assert [rule.name for rule in authorization.path_denies.rules] == ["egress-direct/github-path-allowlist#0"]
+    assert (authorization.denies.rules, authorization.requires.rules) == ((), ())
 
 
 @pytest.mark.parametrize(

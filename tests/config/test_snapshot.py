@@ -13,7 +13,7 @@ ORIGIN = Upstream("origin.example", 443, UpstreamTls("origin.example"))
 
 def virtual_host(name: str, upstream: Upstream | None = ORIGIN) -> VirtualHost:
     backend = Backend(f"ns/{name}", upstream) if upstream else None
-    return VirtualHost(f"ns/{name}", frozenset({8080}), Route(f"ns/{name}", Authorization(), None, backend))
+    return VirtualHost(f"ns/{name}", frozenset({8080}), Route(f"ns/{name}", Authorization.of(), None, backend))
 
 
 SNAPSHOT = Snapshot(

@@ -132,10 +132,7 @@ def test_http_1_0_is_answered_and_closed(gateway: Gateway, pki: Pki, origin: Ori
     assert origin.requests[0].head.startswith(b"GET /zen HTTP/1.1\r\n")
 
 
-def test_http_1_0_gets_no_chunks(gateway: Gateway, pki: Pki, origin: Origin, request: pytest.FixtureRequest) -> None:
-    if request.node.callspec.params["gateway"] == "--http httptools":
-        reason = "uvicorn's httptools class sends chunks to HTTP/1.0"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_http_1_0_gets_no_chunks(gateway: Gateway, pki: Pki, origin: Origin) -> None:
     origin.handlers["/repos/chunked"] = lambda exchange: exchange.send(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
     )

@@ -33,6 +33,8 @@ PARSERS = pytest.mark.parametrize("parser", ["h11", "httptools"])
 class TlsObject:
     """The part of a finished handshake that the hook reads."""
 
+    session_reused = False
+
     def __init__(self, pem: str | None, version: str = "TLSv1.3") -> None:
         self._der = ssl.PEM_cert_to_DER_cert(pem) if pem else None
         self._version = version

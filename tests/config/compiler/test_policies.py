@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from config.compiler.policies import compile_request_headers, compile_rules
-from config.policy.authorization import Action
+from config.errors import Severity
+from config.policy.authorization import Authorization
+from config.policy.decision import Outcome
 from config.policy.headers import FRAMING_AND_HOP_BY_HOP
+from config.policy.rules import Action, Rule
 from tests.config.examples import authorization_policy, codes, place, request, resources_of, transformation_policy
 
 if TYPE_CHECKING:
     from config.errors import Finding
-    from config.policy.authorization import Rule
     from config.policy.headers import HeaderRewrite
 
 
@@ -31,7 +33,7 @@ def headers(block: str) -> tuple[HeaderRewrite, list[Finding]]:
 
 @pytest.mark.parametrize("action", list(Action))
 def test_every_expression_is_a_rule_of_its_own(action: Action) -> None:
-    compiled, findings = rules(authorization_policy(action, "true", "false", name="some"))
+    compiled, findings = rules(authorization_policy(action, "true", 'request.method == "BREW"', name="some"))
 
     assert findings == []
     assert [(rule.name, rule.action, rule.ignore_error) for rule in compiled] == [
@@ -52,7 +54,8 @@ def test_rules_read_repeated_headers_as_errors_and_header_values_do_not() -> Non
     [rule], _ = rules(authorization_policy("Deny", 'size(request.headers["a"]) == 5'))
     rewrite, _ = headers("{set: [{name: n, value: 'string(size(request.headers[\"a\"]))'}]}")
 
-    assert rule.denies(rule.evaluate(twice))
+    assert rule.evaluate(twice).outcome is Outcome.ERROR
+    assert not Authorization.of([rule]).decide(twice).allowed
     assert rewrite.apply([], twice) == [(b"n", b"2")]
 
 
@@ -66,10 +69,36 @@ def test_an_expression_that_does_not_compile_is_a_fault_with_place_and_caret_and
     assert [rule.expression is None for rule in compiled] == [False, True]
 
 
+@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("false", "it is never true"),
+        ("null == jwt && request.path == '/a' && '/b' == request.path", "request.path cannot have two values"),
+        ("1 / 0 == 1", "it always fails: division by zero"),
+        ("request.path", "it gives a string, never true"),
+    ],
+)
+def test_a_rule_that_can_never_be_true_is_a_warning_and_a_rule_all_the_same(
+    action: Action, text: str, why: str
+) -> None:
+    compiled, [finding] = rules(authorization_policy(action, "true", text))
+
+    assert (finding.code, finding.severity, place(finding)) == ("pointless-rule", Severity.WARNING, (12, 13))
+    assert finding.message.startswith(f"this {action} rule is pointless: ")
+    assert finding.message.endswith(why)
+    assert compiled[1].expression is not None
+    assert compiled[1].expression.text == text
+
+
+def test_what_a_header_value_gives_is_no_rule() -> None:
+    assert headers("{set: [{name: n, value: 'false'}]}")[1] == []
+
+
 @pytest.mark.parametrize(("value", "ignored"), [("ignore", True), ("deny", False)])
 def test_on_error_says_whether_a_failing_deny_holds(value: str, *, ignored: bool) -> None:
     annotation = f"annotations: {{egress-gateway.dev/on-error: {value}}}"
-    compiled, findings = rules(authorization_policy("Deny", "true", "false", metadata=annotation))
+    compiled, findings = rules(authorization_policy("Deny", "true", 'request.method == "BREW"', metadata=annotation))
 
     assert findings == []
     assert [rule.ignore_error for rule in compiled] == [ignored, ignored]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from config.snapshot import Snapshot
 
 HOST = "api.example.org"
+NEVER = 'request.method == "BREW"'
 
 
 def allowed(snapshot: Snapshot, host: str = HOST) -> bool:
@@ -183,7 +184,7 @@ def test_a_service_of_another_namespace_names_the_gateways_namespace() -> None:
         "egress}", "egress, istio.io/use-waypoint-namespace: infra}"
     )
 
-    snapshot, findings = snapshot_of(several(GATEWAY, text, authorization_policy("Allow", "false")))
+    snapshot, findings = snapshot_of(several(GATEWAY, text, authorization_policy("Allow", NEVER)))
 
     assert findings == []
     assert snapshot.exact[HOST].name == "team/origin"
@@ -289,12 +290,12 @@ def test_of_two_routes_of_one_service_the_older_takes_every_request() -> None:
 
 def test_the_rules_of_every_level_are_added_together() -> None:
     targets = {"a": ON_GATEWAY, "b": ON_SERVICE, "c": ON_ROUTE, "d": ON_RULE}
-    policies = [authorization_policy("Allow", "false", name=name, target=target) for name, target in targets.items()]
+    policies = [authorization_policy("Allow", NEVER, name=name, target=target) for name, target in targets.items()]
 
     snapshot, findings = snapshot_of(several(SETUP, *reversed(policies)))
 
     assert findings == []
-    rules = snapshot.exact[HOST].route.authorization.allows
+    rules = snapshot.exact[HOST].route.authorization.allows.rules
     assert [rule.name for rule in rules] == ["infra/a#0", "infra/b#0", "infra/c#0", "infra/d#0"]
 
 

@@ -1,27 +1,44 @@
 from __future__ import annotations
 
+import dataclasses
+from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.cel import EvaluationError, compile_expression
-from config.policy.authorization import Action, Authorization, Rule
-from config.policy.decision import Decision, Outcome, Reason, RuleResult
-from tests.config.examples import TEAM_B, Constant, request
+from config.cel import EvaluationError, Expression, compile_expression
+from config.policy.authorization import Authorization
+from config.policy.decision import Decision, Outcome, Reason, RuleResult, TermResult
+from config.policy.rules import Action, Rule
+from tests.config.examples import TEAM_B, request
 
 REQUEST = request("/zen")
-VALUES = {"T": True, "F": False, "E": EvaluationError, "string": "yes", "null": None, "one": 1, "list": [True]}
+VALUES = {
+    "T": "true",
+    "F": "false",
+    "E": "1 / 0 == 1",
+    "string": "'yes'",
+    "null": "null",
+    "one": "1",
+    "list": "[true]",
+}
 ACTIONS = {"A": Action.ALLOW, "D": Action.DENY, "R": Action.REQUIRE, "P": Action.DENY, "I": Action.DENY}
 
 
 def rule(code: str, name: str = "ns/p#0") -> Rule:
     """Return the rule that `D:T` stands for: `P` is a Deny that reads the path, `I` one with `on-error: ignore`."""
     action, _, outcome = code.partition(":")
-    reads = frozenset({"request.path"} if action == "P" else ())
-    expression = None if outcome == "-" else Constant(VALUES[outcome], reads)
-    return Rule(name, ACTIONS[action], expression, ignore_error=action == "I")  # type: ignore[arg-type]
+    text = VALUES.get(outcome)
+    if action == "P" and text is not None:
+        text = f'request.path == "/zen" ? {text} : true'
+    return Rule(name, ACTIONS[action], compiled(text), ignore_error=action == "I")
+
+
+@cache
+def compiled(text: str | None) -> Expression | None:
+    return None if text is None else compile_expression(text, strict_headers=True)
 
 
 def rules(codes: str) -> list[Rule]:
@@ -31,6 +48,10 @@ def rules(codes: str) -> list[Rule]:
 
 def decide(codes: str, *, default_allowed: bool = True) -> Decision:
     return Authorization.of(rules(codes), default_allowed=default_allowed).decide(REQUEST)
+
+
+def explain(codes: str, *, default_allowed: bool = True) -> Decision:
+    return Authorization.of(rules(codes), default_allowed=default_allowed).explain(REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +129,7 @@ def test_what_does_not_compile_never_holds_but_always_denies(codes: str, *, allo
 
 
 def test_a_deny_that_fails_holds_unless_the_operator_says_otherwise() -> None:
-    failing = Rule("ns/p#0", Action.DENY, Constant(EvaluationError))  # type: ignore[arg-type]
+    failing = Rule("ns/p#0", Action.DENY, compile_expression("1 / 0 == 1"))
 
     assert not Authorization.of([failing], default_allowed=True).decide(REQUEST).allowed
 
@@ -140,18 +161,61 @@ def test_a_decision_names_the_rule_and_the_step_that_took_it(codes: str, reason:
     assert (decision.reason, decision.rule) == (reason, named)
 
 
-def test_a_decision_carries_what_every_rule_on_the_way_said() -> None:
-    decision = decide("D:F R:T A:E A:string A:T A:T")
+def test_an_explanation_carries_what_every_rule_said() -> None:
+    decision = explain("A:E P:F A:string D:F R:T A:T A:T A:- D:null")
 
     assert decision.evidence == (
-        RuleResult("D:F#0", Outcome.NOT_MATCHED),
-        RuleResult("R:T#1", Outcome.MATCHED),
-        RuleResult("A:E#2", Outcome.ERROR, "it failed"),
-        RuleResult("A:string#3", Outcome.ERROR, "a boolean was expected, not str"),
-        RuleResult("A:T#4", Outcome.MATCHED),
+        RuleResult("D:F#3", Outcome.NOT_MATCHED),
+        RuleResult("D:null#8", Outcome.ERROR, "a boolean was expected, not NoneType"),
+        RuleResult("P:F#1", Outcome.NOT_MATCHED),
+        RuleResult("R:T#4", Outcome.MATCHED),
+        RuleResult("A:E#0", Outcome.ERROR, "division by zero"),
+        RuleResult("A:string#2", Outcome.ERROR, "a boolean was expected, not str"),
+        RuleResult("A:T#5", Outcome.MATCHED),
+        RuleResult("A:T#6", Outcome.MATCHED),
+        RuleResult("A:-#7", Outcome.ERROR, "the expression does not compile"),
     )
+    assert explain("").evidence == ()
+
+
+def test_an_explanation_carries_every_top_level_term() -> None:
+    texts = [
+        'request.path == "/zen" &&  request.method == "POST" && jwt.sub == "a"',
+        'request.host == "&& ||" || (true && false) ||\n\'yes\' == source.issuer',
+        '!(request.path == "/zen" && true)',
+    ]
+    authorization = Authorization.of(
+        Rule(f"ns/p#{index}", Action.ALLOW, compile_expression(text)) for index, text in enumerate(texts)
+    )
+
+    first, second, third = authorization.explain(REQUEST).evidence
+
+    assert first == RuleResult(
+        "ns/p#0",
+        Outcome.NOT_MATCHED,
+        terms=(
+            TermResult('request.path == "/zen"', Outcome.MATCHED),
+            TermResult('request.method == "POST"', Outcome.NOT_MATCHED),
+            TermResult('jwt.sub == "a"', Outcome.ERROR, "a field of null"),
+        ),
+    )
+    assert [(term.text, term.outcome) for term in second.terms] == [
+        ('request.host == "&& ||"', Outcome.NOT_MATCHED),
+        ("(true && false)", Outcome.NOT_MATCHED),
+        ("'yes' == source.issuer", Outcome.NOT_MATCHED),
+    ]
+    assert third == RuleResult("ns/p#2", Outcome.NOT_MATCHED)
+
+
+def test_a_decision_collects_no_evidence_and_says_why_its_rule_failed() -> None:
+    decision = decide("D:F R:T A:E A:string A:T A:T")
+
+    assert decision.evidence == ()
     assert decision.explanation == "allow_matched by A:T#4"
     assert decide("A:F").explanation == "no_allow_matched"
+    assert decide("A:T D:E").explanation == "deny_error by D:E#1: division by zero"
+    assert decide("R:null").explanation == "require_not_met by R:null#0: a boolean was expected, not NoneType"
+    assert decide("P:-").explanation == "deny_error by P:-#0: the expression does not compile"
 
 
 def test_authorize_leaves_the_rules_that_read_the_path_to_the_path_guard() -> None:
@@ -182,8 +246,8 @@ def test_a_rule_that_can_read_the_path_by_any_name_is_the_path_guards(text: str,
     denied = Rule("ns/p#0", Action.DENY, compile_expression(text, strict_headers=True))
     authorization = Authorization.of([denied], default_allowed=True)
 
-    assert authorization.path_denies == ((denied,) if reads_path else ())
-    assert authorization.denies == (() if reads_path else (denied,))
+    assert authorization.path_denies.rules == ((denied,) if reads_path else ())
+    assert authorization.denies.rules == (() if reads_path else (denied,))
 
 
 def test_real_expressions_decide_by_caller_and_path() -> None:
@@ -252,16 +316,19 @@ def test_the_order_of_rules_does_not_matter(codes: list[str], default_allowed: b
 
 @given(CODE_LISTS, st.booleans())
 def test_authorize_then_guard_path_decides_as_all_rules_together_do(codes: list[str], default_allowed: bool) -> None:  # noqa: FBT001
-    compiled = rules(" ".join(codes))
-    authorization = Authorization.of(compiled, default_allowed=default_allowed)
+    drawn = rules(" ".join(codes))
+    authorization = Authorization.of(drawn, default_allowed=default_allowed)
     first = authorization.authorize(REQUEST)
     layered = (authorization.guard_path(REQUEST) or first) if first.allowed else first
 
     assert layered == authorization.decide(REQUEST)
-    assert layered.allowed is by_the_book(compiled, default_allowed=default_allowed)
+    assert layered.allowed is by_the_book(drawn, default_allowed=default_allowed)
+    explained = authorization.explain(REQUEST)
+    assert layered == dataclasses.replace(explained, evidence=())
+    assert [result.rule for result in explained.evidence] == [rule.name for rule in authorization.rules]
 
 
-def by_the_book(compiled: list[Rule], *, default_allowed: bool) -> bool:
+def by_the_book(drawn: list[Rule], *, default_allowed: bool) -> bool:
     """Decide word for word as behaviour.md section 4 says."""
 
     def says(rule: Rule) -> Any:
@@ -270,12 +337,12 @@ def by_the_book(compiled: list[Rule], *, default_allowed: bool) -> bool:
         except EvaluationError:
             return EvaluationError
 
-    if not compiled:
+    if not drawn:
         return default_allowed
-    denies = [r for r in compiled if r.action is Action.DENY]
+    denies = [r for r in drawn if r.action is Action.DENY]
     if any(says(r) is not False and (says(r) is True or not (r.ignore_error and r.expression)) for r in denies):
         return False
-    if any(says(r) is not True for r in compiled if r.action is Action.REQUIRE):
+    if any(says(r) is not True for r in drawn if r.action is Action.REQUIRE):
         return False
-    allows = [says(r) is True for r in compiled if r.action is Action.ALLOW]
+    allows = [says(r) is True for r in drawn if r.action is Action.ALLOW]
     return any(allows) or not allows

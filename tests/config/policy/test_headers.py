@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from config.cel import EvaluationError, compile_expression
 from config.policy.headers import FRAMING_AND_HOP_BY_HOP, HeaderRewrite, HeaderValue, fold_name
-from tests.config.examples import TEAM_B, Constant, request
+from tests.config.examples import TEAM_B, literal, request
 
 if TYPE_CHECKING:
     from config.attributes import RawHeaders
@@ -18,7 +18,7 @@ REQUEST = request()
 
 
 def value(name: str, constant: Any) -> HeaderValue:
-    return HeaderValue(name.encode(), Constant(constant))  # type: ignore[arg-type]
+    return HeaderValue(name.encode(), compile_expression(literal(constant)))
 
 
 def rewritten(rewrite: HeaderRewrite, *headers: tuple[bytes, bytes]) -> RawHeaders:
