@@ -17,7 +17,7 @@ from middleware.errors import (
     UpstreamConnectError,
     UpstreamProtocolError,
 )
-from middleware.framing import check_framing, end_to_end
+from middleware.framing import end_to_end
 from middleware.problems import DECISION_ID
 
 if TYPE_CHECKING:
@@ -54,9 +54,8 @@ class Forward:
             raise NoValidBackendError("the backend reference of this route dangles")
         transport = self.backends.transport(route.backend.upstream)
         caller = _Caller(receive, context)
-        _, length, chunked = check_framing(scope["headers"])
-        headers = _request_head(route.backend, attributes, context.headers, length, chunked=chunked)
-        body = caller.body() if chunked or length else None
+        headers = _request_head(route.backend, attributes, context)
+        body = caller.body() if context.chunked or context.content_length else None
         if body is None:
             caller.watch()
         began = time.perf_counter()
@@ -97,15 +96,13 @@ async def _answer(response: OriginResponse, context: RequestContext, caller: _Ca
     await send({"type": "http.response.body", "body": b""})
 
 
-def _request_head(
-    backend: Backend, attributes: RequestAttributes, headers: RawHeaders, length: int | None, *, chunked: bool
-) -> RawHeaders:
+def _request_head(backend: Backend, attributes: RequestAttributes, context: RequestContext) -> RawHeaders:
     """Return the fields for the origin: `Host` and framing are this hop's own, the rest is what policy left."""
-    result: RawHeaders = [(b"host", backend.authority or _bracketed(attributes.host)), *headers, VIA]
-    if chunked:
+    result: RawHeaders = [(b"host", backend.authority or _bracketed(attributes.host)), *context.headers, VIA]
+    if context.chunked:
         result.append((b"transfer-encoding", b"chunked"))
-    elif length is not None:
-        result.append((b"content-length", b"%d" % length))
+    elif context.content_length is not None:
+        result.append((b"content-length", b"%d" % context.content_length))
     return result
 
 
@@ -120,6 +117,7 @@ class _Caller:
         self._receive = receive
         self._context = context
         self._task = asyncio.current_task()
+        self._departure = context.connection.departure
         self._watch: asyncio.Task[None] | None = None
         self._gone = False
 
@@ -137,11 +135,16 @@ class _Caller:
         self.watch()
 
     def watch(self) -> None:
-        """Cancel this request when the caller leaves."""
-        self._watch = asyncio.create_task(self._until_gone())
+        """Cancel this request when the caller leaves. Our own listeners call back, which spares a task."""
+        if self._departure is not None:
+            self._departure.callback = self._leave
+        else:
+            self._watch = asyncio.create_task(self._until_gone())
 
     def close(self) -> None:
         """Stop listening."""
+        if self._departure is not None:
+            self._departure.callback = None
         if self._watch is not None:
             self._watch.cancel()
 
@@ -153,6 +156,9 @@ class _Caller:
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._leave()
+
+    def _leave(self) -> None:
         self._gone = True
         if self._task is not None:
             self._task.cancel()

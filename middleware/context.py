@@ -23,6 +23,21 @@ TARGET = "egress.target"
 _CONTEXT = "egress.context"
 
 
+class Departure:
+    """Tells the request that is being served when its caller's connection is lost."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self) -> None:
+        self.callback: Callable[[], None] | None = None
+        """Set by the request that wants to know; one request of a connection is served at a time."""
+
+    def happened(self) -> None:
+        """Call back, if anybody waits."""
+        if self.callback is not None:
+            self.callback()
+
+
 def _no_abort() -> None:
     raise ConnectionAbortedError("the server offers no way to abort this connection")
 
@@ -41,6 +56,8 @@ class Connection:
     """The ASGI `tls` extension; none without TLS."""
     abort: Callable[[], None] = field(default=_no_abort, repr=False)
     """Ends the connection at once, so that the caller cannot take a broken answer for a whole one."""
+    departure: Departure | None = field(default=None, repr=False)
+    """None under a server that only tells through `receive`."""
 
 
 @dataclass(slots=True)
@@ -60,6 +77,10 @@ class RequestContext:
     route: Route | None = None
     headers: RawHeaders = field(default_factory=list)
     """Headers for the origin: end-to-end ones only, rewritten by policy; `Host` and framing are not among them."""
+    content_length: int | None = None
+    """Length of the request's body as its head says."""
+    chunked: bool = False
+    """Whether the request's body comes in chunks."""
     decision: Decision | None = None
     status: int | None = None
     """Status sent to the caller; none if the answer never began."""

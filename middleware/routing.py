@@ -55,7 +55,7 @@ def _route(scope: Scope, context: RequestContext) -> None:
         raise MethodNotAllowedError(scope["method"])
     if context.peer is None:
         raise RuntimeError("routing was reached without an identity")
-    raw_host, _, _ = check_framing(scope["headers"])
+    raw_host, context.content_length, context.chunked = check_framing(scope["headers"])
     target_authority, raw_path, raw_query = split_target(target_of(scope))
     host, port = parse_authority(raw_host)
     if target_authority is not None:

@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import Server
 
 from app.telemetry.log import configure_logging
-from middleware.context import CONNECTION, TARGET, Connection
+from middleware.context import CONNECTION, TARGET, Connection, Departure
 from middleware.errors import (
     GatewayError,
     HttpVersionNotSupportedError,
@@ -137,6 +137,7 @@ def _connection(protocol: HttpToolsProtocol | H11Protocol, transport: asyncio.Tr
         scheme="https" if ssl_object else "http",
         tls=tls_extension(ssl_object) if ssl_object else None,
         abort=transport.abort,
+        departure=Departure(),
     )
 
 
@@ -157,6 +158,12 @@ def _refuse(protocol: HttpToolsProtocol | H11Protocol, problem: GatewayError) ->
     lines += [name + b": " + value for name, value in headers if name != b"connection"]
     transport.write(b"\r\n".join([*lines, b"connection: close"]) + b"\r\n\r\n" + body)
     transport.close()
+
+
+def _lost(protocol: HttpToolsProtocol | H11Protocol) -> None:
+    connection: Connection = protocol.app_state[CONNECTION]
+    if connection.departure is not None:
+        connection.departure.happened()
 
 
 def _end_soon(protocol: HttpToolsProtocol | H11Protocol) -> None:
@@ -208,6 +215,10 @@ class _HttpTools(HttpToolsProtocol):
         # Trailer fields would be appended to the list that is the scope's headers.
         self.headers = []
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        _lost(self)
+
     def shutdown(self) -> None:
         super().shutdown()
         _end_soon(self)
@@ -250,6 +261,10 @@ class _H11(H11Protocol):
         limit = self.config.h11_max_incomplete_event_size
         self.conn = _TargetRecorder(h11.SERVER, *(() if limit is None else (limit,)))
         self.conn.app_state = self.app_state
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        _lost(self)
 
     def shutdown(self) -> None:
         super().shutdown()
