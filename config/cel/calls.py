@@ -212,6 +212,8 @@ def call(generator: Generator, node: ast.Call) -> Code:
         if (name, not is_method) in LIBRARY.overloads:
             form = f"{name}(x)" if is_method else f"x.{name}()"
             raise fault(node, f"{name} is called as {form}")
+        if name in MACRO_NAMES:
+            raise fault(node, f"the macro {name} does not take these arguments")
         known = {known for known in LIBRARY.names if known[0] not in "_!-@"} | FUNCTION_NAMES
         raise fault(node, f"unknown function {name!r}", nearest(name, known))
     codes = [generator.value(argument) for argument in arguments]

@@ -370,7 +370,7 @@ class Generator:
 
 def article(kind: str) -> str:
     """Return a kind with its article, for messages."""
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    return f"{'an' if kind[0] in 'aeio' else 'a'} {kind}"
 
 
 def fault(node: ast.Node, message: str, hint: str = "", *, place: ast.Position | None = None) -> ExpressionError:

@@ -153,7 +153,7 @@ def request(path: str = "/", *, caller: str = TEAM_A, **values: Any) -> RequestA
     return RequestAttributes(peer=Peer(parse_spiffe_id(caller)), path=path, **fields)
 
 
-def literal(value: Any) -> str:
+def literal(value: Any) -> str:  # noqa: PLR0911  one for each type
     """Write a value in CEL; `EvaluationError` becomes an expression that fails."""
     match value:
         case None:

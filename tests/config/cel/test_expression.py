@@ -140,13 +140,25 @@ def test_and_and_or_absorb_errors(text: str, *, expected: bool) -> None:
         'jwt.sub != "a"',
         '{"a": 1}["b"]',
         "[1][5]",
-        '"a" + 1',
-        "!1",
-        "-true",
+        'dyn("a") + 1',
+        "!dyn(1)",
+        "-dyn(true)",
         'int("x")',
         'timestamp("yesterday")',
-        'request.path.matches("(")',
-        "request.path < 1",
+        'request.path.matches(dyn("("))',
+        'request.path.matches(source.issuer + "(")',
+        "dyn(request.path) < 1",
+        "dyn(1) && true",
+        "dyn(1) ? true : true",
+        "jwt.sub.length",
+        "dyn(1).name",
+        "[1][dyn(true)]",
+        'request.headers[dyn(1)] == "a"',
+        "1 in dyn(1)",
+        "dyn(1).exists(x, true)",
+        "{dyn(1.5): 1}",
+        '{dyn("a"): 1, "a": 2}',
+        "[?dyn(1)]",
         "1 / 0 == 1 || false",
         "1 / 0 == 1 && true",
         "1 / 0 == 1 ? true : true",
@@ -186,6 +198,16 @@ def test_the_identity_of_another_spiffe_form_is_null_and_its_fields_are_errors(f
         'request.headers["x-twice"].startsWith("o")',
         'request.headers.exists(name, request.headers[name] == "nothing")',
         '[request.headers["x-twice"]] != ["one"]',
+        'request.headers[?"x-twice"].orValue("") == "one"',
+        "request.headers.?`x-twice`.hasValue()",
+        'default(request.headers["x-twice"], "") == "one"',
+        'coalesce(request.headers["x-twice"], "") == "one"',
+        'coalesce(request.headers["x-twice"] == "one" || jwt.sub == "a", false)',
+        'default(request.headers["x-twice"] == "one" || jwt.sub == "a", false)',
+        'default(jwt.sub == "a" || request.headers["x-twice"] == "one", false)',
+        'default([1, 2].exists(i, i == 1 ? request.headers["x-twice"] == "one" : jwt.sub == "a"), false)',
+        'coalesce(request.headers, {}) == {"x-twice": "one"}',
+        'cel.bind(h, request.headers, h["x-twice"] == "one")',
         "request.headers",
         "request",
     ],
@@ -199,14 +221,47 @@ def test_a_repeated_header_is_an_error_in_an_authorization_rule(text: str) -> No
 def test_a_repeated_header_never_counts_as_absent() -> None:
     attributes = request(headers=[(b"debug", b"1"), (b"debug", b"2")])
 
-    try:
-        found = value("has(request.headers.debug)", attributes, strict_headers=True)
-    except EvaluationError:
-        found = True
-
-    assert found is True
+    assert value("has(request.headers.debug)", attributes, strict_headers=True) is True
     assert value("has(request.headers.debug)", attributes) is True
     assert value("has(request.headers.other)", attributes, strict_headers=True) is False
+
+
+@pytest.mark.parametrize("strict_headers", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'request.headers["X-Foo"] == "1"',
+        'request.headers["x-foo"] == "1"',
+        'request["headers"]["X-FOO"] == "1"',
+        'request.headers[?"X-Foo"].orValue("") == "1"',
+        'request.headers.?`X-Foo`.orValue("") == "1"',
+        'request.headers.`X-Foo` == "1"',
+        "has(request.headers.`X-Foo`)",
+        '"X-Foo" in request.headers',
+        'request.headers["X-" + "Foo"] == "1"',
+    ],
+)
+def test_a_header_is_found_in_whichever_case_it_is_written(text: str, *, strict_headers: bool) -> None:
+    assert value(text, request(headers=[(b"x-foo", b"1")]), strict_headers=strict_headers) is True
+
+
+@pytest.mark.parametrize("name", ["x-twice", "missing"])
+def test_presence_is_told_of_a_repeated_header_too(name: str) -> None:
+    present = name == "x-twice"
+
+    for strict_headers in (True, False):
+        assert value(f'"{name}" in request.headers', strict_headers=strict_headers) is present
+        assert value(f"has(request.headers.`{name}`)", strict_headers=strict_headers) is present
+
+
+def test_an_expression_cannot_change_the_headers_that_the_next_one_reads() -> None:
+    attributes = request(headers=[(b"a", b"1"), (b"b", b"1"), (b"b", b"2")])
+    changing = compile_expression('request.headers.merge({"a": "x", "c": "y"}).b + ["z"]')
+
+    assert changing.evaluate(attributes) == ["1", "2", "z"]
+    found = compile_expression("request.headers.b").function(attributes)
+    found.append("grown")
+    assert value("request.headers", attributes) == {"a": "1", "b": ["1", "2"]}
 
 
 def test_strict_and_lenient_readings_of_one_request_do_not_mix() -> None:
@@ -328,6 +383,64 @@ def test_two_threads_with_two_identities_never_get_each_others_answers() -> None
         answers = list(pool.map(ask, [TEAM_A, TEAM_B] * 150))
 
     assert answers == ["team-a", "team-b"] * 150
+
+
+@pytest.mark.parametrize(
+    ("text", "doubt"),
+    [
+        ("true", ""),
+        ("!false", ""),
+        ("[1, 2].exists(x, x == 2)", ""),
+        ("1 / 0 == 1 || true", ""),
+        ("false", "it is never true"),
+        ('"a" == "b"', "it is never true"),
+        ("[1].all(x, x > 1)", "it is never true"),
+        ("coalesce(1, null)", "it is never true"),
+        ("1 / 0 == 1", "it always fails: division by zero"),
+        ('"x" in {"a": 1}["b"]', "it always fails: no such key or index"),
+        ("dyn(1) && true", "it always fails: a bool was expected"),
+        ("request.path", "it gives a string, never true"),
+        ("1", "it gives an int, never true"),
+        ("2u", "it gives a uint, never true"),
+        ("null", "it gives a null, never true"),
+        ("[true]", "it gives a list, never true"),
+        ("request", "it gives a map, never true"),
+        ("request.startTime", "it gives a timestamp, never true"),
+        ('request.path == "/a" && request.path == "/b"', "it can never be true: request.path cannot have two values"),
+        (
+            'request.host in ["a", "b"] && request.path == "/a" && "c" == request.host',
+            "it can never be true: request.host cannot have two values",
+        ),
+        (
+            'source.identity.namespace == "a" && source.identity.namespace == "b"',
+            "it can never be true: source.identity.namespace cannot have two values",
+        ),
+        ('request.path == "/a" && request.path == "/a"', ""),
+        ('request.path == "/a" || request.path == "/b"', ""),
+        ('request.path.startsWith("/a") && request.path == "/b"', ""),
+        ('request.path in ["/a", "/b"] && request.path == "/b"', ""),
+        # What depends on the request, on the caller or on chance is not tried.
+        ("request.path == request.host", ""),
+        ('jwt.sub == "a"', ""),
+        ("source.identity == null", ""),
+        ('uuid() == ""', ""),
+        ("random() > 1.0", ""),
+        ("request.headers.x", ""),
+    ],
+)
+@pytest.mark.parametrize("strict_headers", [True, False])
+def test_a_doubt_is_what_plainly_can_never_be_true(text: str, doubt: str, *, strict_headers: bool) -> None:
+    assert compile_expression(text, strict_headers=strict_headers).doubt == doubt
+
+
+@pytest.mark.parametrize("text", ["[1, [2]]", '{"a": [1]}', "[1].map(x, x)", '{"a": 1}.mapValues(v, v)'])
+def test_a_value_is_made_anew_for_every_request(text: str) -> None:
+    expression = compile_expression(text)
+    first = expression.function(REQUEST)
+    before = repr(first)
+    first.clear()
+
+    assert repr(expression.function(REQUEST)) == before
 
 
 @given(

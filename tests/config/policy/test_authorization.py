@@ -181,7 +181,7 @@ def test_an_explanation_carries_what_every_rule_said() -> None:
 def test_an_explanation_carries_every_top_level_term() -> None:
     texts = [
         'request.path == "/zen" &&  request.method == "POST" && jwt.sub == "a"',
-        'request.host == "&& ||" || (true && false) ||\n\'yes\' == source.issuer',
+        "request.host == \"&& ||\" || (true && false) ||\n'yes' == source.issuer",
         '!(request.path == "/zen" && true)',
     ]
     authorization = Authorization.of(
@@ -248,6 +248,90 @@ def test_a_rule_that_can_read_the_path_by_any_name_is_the_path_guards(text: str,
 
     assert authorization.path_denies.rules == ((denied,) if reads_path else ())
     assert authorization.denies.rules == (() if reads_path else (denied,))
+
+
+HEADER_FORMS = [
+    'request.headers.x == "1"',
+    'request.headers["x"] == "1"',
+    'request.headers["X"] == "1"',
+    'request["headers"]["x"] == "1"',
+    '"1" == request.headers.x',
+    'request.headers.x != "2"',
+    '!(request.headers.x != "1")',
+    "has(request.headers.x)",
+    "!(!has(request.headers.x))",
+    '"x" in request.headers',
+    '"X" in request.headers',
+    'request.headers.x in ["1", "2"]',
+    'request.headers.x in {"1": true}',
+    'request.headers.x.startsWith("1")',
+    'request.headers.x.endsWith("1")',
+    'request.headers.x.contains("1")',
+    'request.headers.x.matches("^1$")',
+    "size(request.headers.x) == 1",
+    "int(request.headers.x) == 1",
+    'request.headers.x + "" == "1"',
+    '[request.headers.x] == ["1"]',
+    'request.headers == {"x": "1"}',
+    "size(request.headers) == 1 && request.headers.size() == 1",
+    'request.headers[?"x"].orValue("") == "1"',
+    'request.headers[?"X"].orValue("") == "1"',
+    'request.headers.?x.orValue("") == "1"',
+    "request.headers.?x.hasValue()",
+    'request.headers.?x == optional.of("1")',
+    'request.headers.?x.optMap(v, v == "1").orValue(false)',
+    'request.headers.?x.value() == "1"',
+    'optional.of(request.headers).x.orValue("") == "1"',
+    '[?request.headers.?x] == ["1"]',
+    'request.?headers.x.orValue("") == "1"',
+    'default(request.headers.x, "") == "1"',
+    'default(request.headers.x == "1" || jwt.sub == "a", false)',
+    'default(["x", "y"].exists(n, n == "x" ? request.headers.x == "1" : jwt.sub == "a"), false)',
+    'coalesce(request.headers.x, "") == "1"',
+    'coalesce(request.headers.x == "1" || jwt.sub == "a", false)',
+    'coalesce(jwt.sub == "a" || request.headers.x == "1", false)',
+    'coalesce(!(jwt.sub == "a" && request.headers.x != "1"), false)',
+    'coalesce(coalesce(jwt.sub, request.headers.x), "") == "1"',
+    'request.headers.x == "1" && request.host == "api.example.org"',
+    'request.headers.x == "1" || false',
+    'request.headers.x == "1" ? true : false',
+    '["x"].exists(n, request.headers[n] == "1")',
+    '["x"].all(n, request.headers[n] == "1")',
+    '["x"].exists_one(n, request.headers[n] == "1")',
+    'request.headers.exists(n, n == "x")',
+    'request.headers.exists(n, v, n == "x" && v == "1")',
+    'request.headers.map(n, n) == ["x"]',
+    'request.headers.filterKeys(n, n == "x").size() == 1',
+    'request.headers.mapValues(v, v) == {"x": "1"}',
+    'request.headers.merge({}) == {"x": "1"}',
+    'request.headers.with(h, h.x == "1")',
+    'cel.bind(h, request.headers, h.x == "1")',
+    'cel.bind(v, request.headers.x, v == "1")',
+    'toJson(request.headers) == "{\\"x\\":\\"1\\"}"',
+    'request.path == "/zen" && request.headers.x == "1"',
+    'source.identity.namespace == "team-a" && request.headers.x == "1"',
+]
+
+
+@pytest.mark.parametrize("text", HEADER_FORMS)
+@pytest.mark.parametrize("values", [(b"1",), (b"1", b"1"), (b"1", b"2"), (b"2", b"1"), (b"", b"1"), (b"1", b"", b"2")])
+def test_a_deny_cannot_be_slipped_by_repeating_the_header(text: str, values: tuple[bytes, ...]) -> None:
+    authorization = Authorization.of([Rule("ns/p#0", Action.DENY, compiled(text))])
+    asked = request("/zen", headers=[(b"x", value) for value in values])
+
+    assert not authorization.decide(asked).allowed
+    assert not authorization.explain(asked).allowed
+    if values == (b"1",):  # the rule means what it says
+        assert authorization.decide(asked).reason is Reason.DENY_MATCHED
+
+
+@pytest.mark.parametrize("text", HEADER_FORMS)
+def test_an_allow_is_not_reached_by_repeating_a_header_that_has_another_value(text: str) -> None:
+    authorization = Authorization.of([Rule("ns/p#0", Action.ALLOW, compiled(text))])
+    asked = request("/zen", headers=[(b"x", b"0"), (b"x", b"3")])
+    told_by_presence = text.startswith(("has(", "!(!has(", '"x" in', '"X" in'))
+
+    assert authorization.decide(asked).allowed is told_by_presence
 
 
 def test_real_expressions_decide_by_caller_and_path() -> None:
