@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from config.cel import ast
-from config.cel.codegen import SCALARS, Code, article, fault
+from config.cel.codegen import SCALARS, Code, article, fault, generates
 from config.cel.errors import EvaluationError
 from config.cel.macros import MACRO_NAMES
 from config.cel.overloads import DYN, LIBRARY, NUMBERS
+from config.cel.selections import header
 from config.cel.standard import searcher
 from config.errors import nearest
 
@@ -108,7 +109,7 @@ def membership(generator: Generator, node: ast.Call) -> Code:
     item_node, container_node = node.arguments
     item, container = generator.value(item_node), generator.node(container_node)
     if container.kind == "headers":
-        return generator.header(container, item, test=True)
+        return header(container, item, test=True)
     container = generator.whole(container)
     if container.kind in SCALARS:
         raise fault(container_node, f"'in' wants a list or a map on its right, not {article(container.kind)}")
@@ -142,7 +143,7 @@ def matching(generator: Generator, node: ast.Call) -> Code:
                 raise fault(pattern, str(error)) from None
             if text.kind == "string":
                 return Code(f"{generator.constant(search)}({text.text})", "bool", total=False)
-    return call(generator, node)
+    return _library_call(generator, node)
 
 
 def default(generator: Generator, node: ast.Call) -> Code:
@@ -202,7 +203,13 @@ SPECIAL_FORMS: Final[dict[str, Callable[[Generator, ast.Call], Code]]] = {
 FUNCTION_NAMES: Final = frozenset({"default", "coalesce"}) | MACRO_NAMES
 
 
+@generates(ast.Call)
 def call(generator: Generator, node: ast.Call) -> Code:
+    """Generate a call."""
+    return SPECIAL_FORMS.get(node.function, _library_call)(generator, node)
+
+
+def _library_call(generator: Generator, node: ast.Call) -> Code:
     """Generate the call of a library function."""
     name, is_method, arguments = node.function, node.is_method, node.arguments
     if is_method and (namespaced := _namespaced(generator, node)):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from config.cel.ast import Macro
-from config.cel.codegen import SCALARS, Code, article, fault
+from config.cel.ast import Comprehension, Macro
+from config.cel.codegen import SCALARS, Code, article, fault, generates
 from config.cel.overloads import DYN
 
 if TYPE_CHECKING:
-    from config.cel.ast import Comprehension
     from config.cel.codegen import Generator
 
 _QUANTIFIERS = frozenset({Macro.ALL, Macro.EXISTS})
 _MAPS = frozenset({Macro.TRANSFORM_MAP, Macro.TRANSFORM_MAP_ENTRY})
 
 
+@generates(Comprehension)
 def comprehension(generator: Generator, node: Comprehension) -> Code:
     """Generate a macro that goes over a list or a map."""
     operand = generator.value(node.operand)

@@ -1,4 +1,4 @@
-"""How much work one evaluation can be, told before it is evaluated.
+"""How large an expression may be, and how much work one evaluation can be, told before it is evaluated.
 
 Sizes are estimated upwards: a value of unknown size counts as large. An expression that could take more than a bound is
 refused at load, so that none can hold up the event loop.
@@ -14,6 +14,12 @@ from config.cel.errors import ExpressionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+MAX_NODES = 4_000
+MAX_DEPTH = 48
+"""Levels of the syntax tree that follow each other; chains of one operator are flat."""
+MAX_COMPREHENSION_DEPTH = 3
+"""Comprehensions within comprehensions: bounds the work of one evaluation to the cube of its data."""
 
 MAX_WORK: Final = 1_000_000
 """Elementary steps of one evaluation, about a tenth of a second."""
@@ -39,19 +45,39 @@ class Shape:
         return self.element or Shape()
 
 
-def check_cost(tree: ast.Node) -> None:
-    """Refuse an expression that could take too long.
+def check_limits(tree: ast.Node) -> None:
+    """Refuse an expression that is too large, too deep, or could take too long.
 
     Raises:
-        ExpressionError: the estimated work is beyond the bound.
+        ExpressionError: a bound is passed, at the place where it is.
 
     """
+    count = 0
+    level: list[tuple[ast.Node, int, int]] = [(tree, 1, 0)]
+    while level:
+        current, depth, comprehensions = level.pop()
+        count += 1
+        inside = comprehensions + isinstance(current, ast.Comprehension)
+        # What a comprehension goes over is evaluated once: only its other parts are inside it.
+        operand = current.operand if isinstance(current, ast.Comprehension) else None
+        if depth > MAX_DEPTH:
+            raise _refusal(f"nested more than {MAX_DEPTH} levels deep", current.position)
+        if inside > MAX_COMPREHENSION_DEPTH:
+            raise _refusal(f"more than {MAX_COMPREHENSION_DEPTH} comprehensions within each other", current.position)
+        if count > MAX_NODES:
+            raise _refusal(f"more than {MAX_NODES} terms", current.position)
+        level += [(child, depth + 1, comprehensions if child is operand else inside) for child in current.children()]
+    _check_work(tree)
+
+
+def _check_work(tree: ast.Node) -> None:
     work, _ = _estimate(tree, {})
     if work > MAX_WORK:
-        place = tree.position
-        raise ExpressionError(
-            "evaluating this could take too long: too many lists within lists", line=place.line, column=place.column
-        )
+        raise _refusal("evaluating this could take too long: too many lists within lists", tree.position)
+
+
+def _refusal(message: str, position: ast.Position) -> ExpressionError:
+    return ExpressionError(message, line=position.line, column=position.column)
 
 
 def _estimate(  # noqa: PLR0911  one for each kind of node

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-# Imported for the functions that they register.
+# Imported for what they register: functions, and what generates each kind of node.
+import config.cel.calls
+import config.cel.comprehensions
+import config.cel.constructors
 import config.cel.encoders
 import config.cel.formatting
 import config.cel.gateway
@@ -15,6 +18,7 @@ import config.cel.lists
 import config.cel.mathematics
 import config.cel.network
 import config.cel.patterns
+import config.cel.selections
 import config.cel.standard
 import config.cel.strings  # noqa: F401
 from config.cel.analysis import conjuncts, contradiction, disjuncts, is_constant, reads

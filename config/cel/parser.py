@@ -16,7 +16,6 @@ import lark
 
 from config.cel.ast import (
     Call,
-    Comprehension,
     Element,
     Entry,
     Index,
@@ -28,18 +27,12 @@ from config.cel.ast import (
     Position,
     Select,
 )
-from config.cel.cost import check_cost
+from config.cel.cost import check_limits
 from config.cel.errors import ExpressionError
 from config.cel.literals import parse_literal
 from config.cel.macros import expand_macro
 
 MAX_EXPRESSION_CHARACTERS = 16_384
-MAX_NODES = 4_000
-MAX_DEPTH = 48
-"""Levels of the syntax tree that follow each other; chains of one operator are flat."""
-MAX_COMPREHENSION_DEPTH = 3
-"""Comprehensions within comprehensions: bounds the work of one evaluation to the cube of its data."""
-
 RESERVED = frozenset(
     [
         "as",
@@ -150,27 +143,8 @@ def parse(text: str) -> Node:
         node = _Converter().convert(tree)
     except RecursionError:
         raise ExpressionError("nested too deeply") from None
-    _check_limits(node)
+    check_limits(node)
     return node
-
-
-def _check_limits(node: Node) -> None:
-    count = 0
-    level: list[tuple[Node, int, int]] = [(node, 1, 0)]
-    while level:
-        current, depth, comprehensions = level.pop()
-        count += 1
-        inside = comprehensions + isinstance(current, Comprehension)
-        # What a comprehension goes over is evaluated once: only its other parts are inside it.
-        operand = current.operand if isinstance(current, Comprehension) else None
-        if depth > MAX_DEPTH:
-            raise _error(f"nested more than {MAX_DEPTH} levels deep", current.position)
-        if inside > MAX_COMPREHENSION_DEPTH:
-            raise _error(f"more than {MAX_COMPREHENSION_DEPTH} comprehensions within each other", current.position)
-        if count > MAX_NODES:
-            raise _error(f"more than {MAX_NODES} terms", current.position)
-        level += [(child, depth + 1, comprehensions if child is operand else inside) for child in current.children()]
-    check_cost(node)
 
 
 _OPERATORS = {
