@@ -8,15 +8,8 @@ from hypothesis import strategies as st
 
 from config.cel import EvaluationError, ExpressionError, compile_expression, expression
 from config.cel.ast import Call, Element, Entry, Index, ListLiteral, Literal, MapLiteral, Name, Position, Select
-from config.cel.cost import MAX_WORK
-from config.cel.parser import (
-    MAX_COMPREHENSION_DEPTH,
-    MAX_DEPTH,
-    MAX_EXPRESSION_CHARACTERS,
-    MAX_NODES,
-    RESERVED,
-    parse,
-)
+from config.cel.cost import MAX_COMPREHENSION_DEPTH, MAX_DEPTH, MAX_NODES, MAX_WORK
+from config.cel.parser import MAX_EXPRESSION_CHARACTERS, RESERVED, parse
 from config.cel.values import UInt
 from tests.config.examples import literal
 
