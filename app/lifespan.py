@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from app.backends.dial import Dialer
 from app.backends.table import BackendTable
 from app.backends.tls import TrustRootsError
-from app.listeners.uvicorn_hook import LISTENING, REFUSED, SERVER_CONFIG
+from app.listeners.uvicorn_hook import DRAINING, LISTENING, REFUSED, SERVER_CONFIG
 from app.status import ListenError, Readiness, Reload, listen, status_app
 from app.telemetry.access_log import AccessLog, AccessLogError, open_sink
 from config.errors import ConfigErrors, Severity
@@ -20,10 +20,11 @@ from config.settings import settings_from_environ
 from config.snapshot import SnapshotStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from uvicorn import Config
 
+    from config.errors import Finding
     from config.settings import Settings
     from middleware.context import Connection
     from middleware.errors import GatewayError
@@ -70,15 +71,11 @@ async def running(settings: Settings | None, state: dict[str, Any]) -> AsyncIter
             _set_timeouts(server, settings)
         snapshot, findings = load(settings)
     except ConfigErrors as errors:
-        for finding in errors.findings:
-            logger.log(logging.ERROR, "%s", finding, extra={"code": finding.code})
-        count = len(errors.findings)
+        count = _report(errors.findings)
         raise StartError(
             f"the configuration cannot be used: {count} fault{'s' if count > 1 else ''}, see above"
         ) from None
-    for finding in findings:
-        level = logging.ERROR if finding.severity is Severity.ERROR else logging.WARNING
-        logger.log(level, "%s", finding, extra={"code": finding.code})
+    faults = _report(findings)
     async with AsyncExitStack() as stack:
         readiness = Readiness()
         try:
@@ -97,20 +94,38 @@ async def running(settings: Settings | None, state: dict[str, Any]) -> AsyncIter
             return access_log.record_refused(connection, problem, snapshot.gateway)
 
         state[REFUSED] = refused
-        readiness.revision, readiness.last_reload = snapshot.revision, Reload.succeeded()
+        readiness.revision, readiness.last_reload = snapshot.revision, Reload.succeeded(faults)
 
         def listening() -> None:
             readiness.status = "ready"
-            facts = {"gateway": snapshot.gateway, "revision": snapshot.revision, "hosts": len(snapshot.exact)}
+            facts = {
+                "gateway": snapshot.gateway,
+                "revision": snapshot.revision,
+                "hosts": len(snapshot.exact) + len(snapshot.wildcards),
+                "faults": faults,
+            }
             logger.info("ready", extra=facts)
 
-        state[LISTENING] = listening
+        def draining() -> None:
+            readiness.status = "draining"
+
+        state[LISTENING], state[DRAINING] = listening, draining
         if server is None:  # another server, which does not tell when it listens
             listening()
         try:
             yield Runtime(settings, SnapshotStore(snapshot), backends, access_log)
         finally:
-            readiness.status = "draining"
+            draining()
+
+
+def _report(findings: Iterable[Finding]) -> int:
+    """Log findings, and return how many of them are faults."""
+    faults = 0
+    for finding in findings:
+        is_fault = finding.severity is Severity.ERROR
+        faults += is_fault
+        logger.log(logging.ERROR if is_fault else logging.WARNING, "%s", finding, extra={"code": finding.code})
+    return faults
 
 
 def _check_tls(server: Config) -> None:

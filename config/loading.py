@@ -54,7 +54,9 @@ def load(settings: Settings) -> tuple[Snapshot, tuple[Finding, ...]]:
         resources, settings, revision=digest.hexdigest()[:12], deny_everything=unreadable
     )
     findings += faults
-    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
-    if snapshot is None or (settings.strict and errors):
-        raise ConfigErrors(errors)
+    if unreadable or resources.refused_names:
+        # The Gateway may well stand in what could not be read, which is reported.
+        findings = [finding for finding in findings if finding.code != "no-gateway"] or findings
+    if snapshot is None or (settings.strict and any(finding.severity is Severity.ERROR for finding in findings)):
+        raise ConfigErrors(findings)
     return snapshot, tuple(findings)

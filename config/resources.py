@@ -6,6 +6,7 @@ be a misspelt policy is skipped.
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -114,6 +115,8 @@ class Resources:
     service_entries: dict[str, Parsed[ServiceEntry]] = field(default_factory=dict)
     backends: dict[str, Parsed[AgentgatewayBackend]] = field(default_factory=dict)
     policies: dict[str, Parsed[AgentgatewayPolicy]] = field(default_factory=dict)
+    refused_names: dict[str, set[str]] = field(default_factory=dict)
+    """Kind to the `namespace/name` of every document that could not be used, as far as it tells."""
     refused: list[Document] = field(default_factory=list)
     """Policies and routes that could not be read; without a strict start they deny what they target."""
 
@@ -159,8 +162,10 @@ def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Find
                     seen[identity] = document.location
                     resources.add(parsed)
         findings += found
-        if any(finding.severity is Severity.ERROR for finding in found) and _may_restrict(document):
-            resources.refused.append(document)
+        if any(finding.severity is Severity.ERROR for finding in found):
+            resources.refused_names.setdefault(str(document.data.get("kind")), set()).add(_name(document))
+            if _may_restrict(document):
+                resources.refused.append(document)
     return resources, findings
 
 
@@ -174,6 +179,13 @@ def _unfolded(documents: Iterable[Document], resources: Resources, findings: lis
             yield from _unfolded(items, resources, findings)
         else:
             yield document
+
+
+def _name(document: Document) -> str:
+    """Return the `namespace/name` of a document that may be malformed."""
+    metadata = document.data.get("metadata")
+    known = metadata if isinstance(metadata, dict) else {}
+    return f"{known.get('namespace') or 'default'}/{known.get('name')}"
 
 
 def _group(document: Document) -> str:
@@ -212,7 +224,11 @@ def _check_kind(document: Document) -> Iterator[Finding]:
         yield Finding("unknown-group", message, document.locate(["apiVersion"]), hint)
     else:
         reason = "of this kind nothing is read" if group in _SKIPPABLE_GROUPS else "of this API group nothing is read"
-        yield Finding("skipped", f"{kind} skipped: {reason}", document.locate(["kind"]), severity=Severity.WARNING)
+        close = difflib.get_close_matches(str(kind), {name for known_group, name in KINDS if known_group == group}, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else ""
+        yield Finding(
+            "skipped", f"{kind} skipped: {reason}", document.locate(["kind"]), hint, severity=Severity.WARNING
+        )
 
 
 def _parse(document: Document) -> tuple[Parsed[Any] | None, list[Finding]]:

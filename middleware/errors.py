@@ -114,9 +114,10 @@ class DownstreamClosedError(Exception):
     """The caller left; nobody is there to answer."""
 
 
-class NotReadyError(GatewayError):
-    """No configuration is loaded."""
+class ShuttingDownError(GatewayError):
+    """The process ends and the time for requests to go on is over."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    body = "upstream call failed"
-    reason = "not_ready"
+    body = "overloaded"
+    reason = "shutting_down"
+    headers = ((b"retry-after", b"1"), (b"connection", b"close"))

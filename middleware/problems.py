@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from middleware.context import request_context
-from middleware.errors import DownstreamClosedError, GatewayError
+from middleware.errors import DownstreamClosedError, GatewayError, ShuttingDownError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +43,9 @@ class ProblemMiddleware:
             context.error = str(closed)
         except GatewayError as problem:
             await _answer(problem, context, scope, send)
+        except asyncio.CancelledError:
+            # Only a server that ends cancels a request; the task ends here anyway.
+            await _answer(ShuttingDownError("the time to drain was over"), context, scope, send)
         except Exception as error:
             logger.exception("unexpected error", extra={"decision_id": context.decision_id})
             await _answer(GatewayError(f"unexpected {type(error).__name__}"), context, scope, send)

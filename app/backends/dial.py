@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+MAX_LISTED_ADDRESSES = 4
+"""Refused addresses that one line of the log names."""
+
 # IANA special-purpose address registries (RFC 6890 and its updates), less what is globally reachable.
 _FORBIDDEN_V4 = tuple(
     map(
@@ -93,7 +96,10 @@ class Dialer:
         addresses = await self._resolve(host, port)
         checked = [(address, port) for address, port in addresses if self._is_allowed(address)]
         if not checked:
-            raise OriginConnectError(f"{host} resolves to no address that may be dialled")
+            refused = _listed([str(address) for address, _ in addresses])
+            raise OriginConnectError(
+                f"{host} resolves to no address that may be dialled: {refused} (EGRESS_DIAL_ALLOW exempts networks)"
+            )
         failure: OSError | None = None
         for address, dial_port in checked:
             try:
@@ -121,6 +127,12 @@ class Dialer:
 
     def _is_allowed(self, address: IPAddress) -> bool:
         return not is_forbidden(address) or any(address in network for network in self.allowed)
+
+
+def _listed(addresses: list[str]) -> str:
+    """Return the first few: how many there are is up to somebody's name server."""
+    more = len(addresses) - MAX_LISTED_ADDRESSES
+    return ", ".join(addresses[:MAX_LISTED_ADDRESSES]) + (f" and {more} more" if more > 0 else "")
 
 
 async def _connect(address: IPAddress, port: int) -> socket.socket:

@@ -36,3 +36,20 @@ def client_context() -> ssl.SSLContext:
     if directory and not os.path.isdir(directory):  # noqa: PTH112  OpenSSL takes a missing directory for an empty one
         raise TrustRootsError(f"SSL_CERT_DIR={directory} is no directory")
     return context
+
+
+_UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
+"""X509_V_ERR of a chain that leads to no trust root. Source: OpenSSL's x509_vfy.h."""
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+"""What OpenSSL, depending on its version, makes of an answer that is no TLS."""
+
+
+def tls_failure(error: OSError) -> str:
+    """Return why a handshake with an origin failed, for the log."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        hint = "; SSL_CERT_FILE can name its CA" if error.verify_code in _UNKNOWN_ISSUER else ""
+        return f"{error.verify_message}{hint}"
+    if not isinstance(error, ssl.SSLError) or not error.reason:
+        return f"TLS failed: {type(error).__name__}"
+    hint = ": does the origin speak plain HTTP?" if error.reason in _NO_TLS else ""
+    return f"TLS failed: {error.reason.lower().replace('_', ' ')}{hint}"

@@ -10,6 +10,7 @@ import httpx
 
 from app.backends.connection import OriginConnection
 from app.backends.errors import OriginConnectError, OriginError, OriginProtocolError, OriginWriteError
+from app.backends.tls import tls_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -171,10 +172,8 @@ class OriginTransport(httpx.AsyncBaseTransport):
             )
         except BaseException as error:
             sock.close()
-            if isinstance(error, ssl.SSLCertVerificationError):
-                raise OriginConnectError(f"{upstream.host}: {error.verify_message}") from error
             if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-                raise OriginConnectError(f"{upstream.host}: TLS failed: {type(error).__name__}") from error
+                raise OriginConnectError(f"{upstream.host}: {tls_failure(error)}") from error
             raise
         return connection
 

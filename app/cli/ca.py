@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -49,29 +50,61 @@ class CertificateDirectory:
             if not _expired(authority.certificate):
                 click.echo(f"  kept  {certificate_path}")
                 return authority
+        why = ("--force" if self.force else "expired") if certificate_path.exists() else ""
         authority = CertificateAuthority.create(common_name, self.lifetime)
-        self._write(name, *authority.pem())
+        self._write(name, *authority.pem(), why=why)
         return authority
 
     def leaf(self, authority: CertificateAuthority, leaf: Leaf) -> None:
         """Have an unexpired certificate of this authority that says what is wanted."""
         certificate_path, key_path = self._paths(leaf.name)
-        if not self.force and certificate_path.exists():
-            try:
-                certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-            except ValueError as error:
-                raise _in_the_way(certificate_path, "is not a PEM certificate") from error
-            if not _expired(certificate) and not authority.signed(certificate):
-                raise _in_the_way(certificate_path, "was signed by another authority")
-            if not _expired(certificate) and _says(certificate, leaf) and _has_key(certificate, key_path):
+        why = ""
+        if certificate_path.exists():
+            certificate = self._read(certificate_path)
+            why = self._why_replace(authority, leaf, certificate, key_path)
+            if not why:
                 click.echo(f"  kept  {certificate_path}")
                 return
-        self._write(leaf.name, *authority.issue(leaf, self.lifetime))
+        self._write(leaf.name, *authority.issue(leaf, self.lifetime), why=why)
+
+    def existing(self, name: str) -> Leaf | None:
+        """Return what the certificate that is there says; nothing without one, or when all is made anew."""
+        path, _ = self._paths(name)
+        certificate = self._read(path) if path.exists() and not self.force else None
+        if certificate is None:
+            return None
+        stated = _names(certificate)
+        uris = [general.value for general in stated if isinstance(general, x509.UniformResourceIdentifier)]
+        names = [str(general.value) for general in stated if isinstance(general, (x509.DNSName, x509.IPAddress))]
+        return Leaf(name, uris=tuple(uris), names=tuple(names))
+
+    def _read(self, path: Path) -> x509.Certificate | None:
+        try:
+            return x509.load_pem_x509_certificate(path.read_bytes())
+        except (OSError, ValueError) as error:
+            if self.force:
+                return None
+            raise _in_the_way(path, "is not a PEM certificate") from error
+
+    def _why_replace(
+        self, authority: CertificateAuthority, leaf: Leaf, certificate: x509.Certificate | None, key_path: Path
+    ) -> str:
+        """Return why a certificate that is there will not do; empty if it will."""
+        if self.force or certificate is None:
+            return "--force"
+        if _expired(certificate):
+            return "expired"
+        if not authority.signed(certificate):
+            raise _in_the_way(self._paths(leaf.name)[0], "was signed by another authority")
+        had, wanted = _names(certificate), leaf.alternative_names()
+        if set(had) != set(wanted):
+            return f"names differ: {_difference(had, wanted)}"
+        return "" if _has_key(certificate, key_path) else "its key is missing or another's"
 
     def _paths(self, name: str) -> tuple[Path, Path]:
         return self.path / f"{name}.pem", self.path / f"{name}-key.pem"
 
-    def _write(self, name: str, certificate_pem: bytes, key_pem: bytes) -> None:
+    def _write(self, name: str, certificate_pem: bytes, key_pem: bytes, *, why: str = "") -> None:
         certificate_path, key_path = self._paths(name)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -80,7 +113,7 @@ class CertificateDirectory:
             _replace(certificate_path, certificate_pem, mode=0o644)
         except OSError as error:
             raise click.UsageError(f"cannot write to {self.path}: {error}") from error
-        click.echo(f"  made  {certificate_path}")
+        click.echo(f"  replaced  {certificate_path} ({why})" if why else f"  made  {certificate_path}")
 
 
 def client_leaf(text: str, trust_domain: str) -> Leaf:
@@ -94,9 +127,10 @@ def client_leaf(text: str, trust_domain: str) -> Leaf:
     try:
         parse_spiffe_id(identity)
     except InvalidSpiffeIdError as error:
+        why = f": {error}" if identity.startswith("spiffe://") else ""
         raise click.BadParameter(
-            f"{text!r}: {error}; write NAME=spiffe://{trust_domain}/ns/NAMESPACE/sa/SERVICE_ACCOUNT"
-            " or NAME=NAMESPACE/SERVICE_ACCOUNT",
+            "write NAME=NAMESPACE/SERVICEACCOUNT"
+            f" or NAME=spiffe://{trust_domain}/ns/NAMESPACE/sa/SERVICEACCOUNT, not {text!r}{why}",
             param_hint="--client",
         ) from error
     return Leaf(name, uris=(identity,))
@@ -121,12 +155,17 @@ def _expired(certificate: x509.Certificate) -> bool:
     return certificate.not_valid_after_utc - CLOCK_SKEW <= datetime.now(UTC)
 
 
-def _says(certificate: x509.Certificate, leaf: Leaf) -> bool:
+def _names(certificate: x509.Certificate) -> list[x509.GeneralName]:
     try:
-        stated = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
-        return not leaf.alternative_names()
-    return list(stated) == leaf.alternative_names()
+        return []
+
+
+def _difference(had: Sequence[x509.GeneralName], wanted: Sequence[x509.GeneralName]) -> str:
+    more = [f"now with {name.value}" for name in wanted if name not in had]
+    less = [f"without {name.value}" for name in had if name not in wanted]
+    return ", ".join(more + less)
 
 
 def _has_key(certificate: x509.Certificate, key_path: Path) -> bool:
@@ -173,7 +212,10 @@ def _in_the_way(path: Path, why: str) -> click.UsageError:
 )
 @click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="Validity.")
 @click.option("--force", is_flag=True, help="Make everything anew, the CA included.")
+@click.pass_context
 def ca(  # noqa: PLR0913 - one parameter an option
+    context: click.Context,
+    /,
     *,
     directory: Path,
     trust_domain: str,
@@ -185,14 +227,26 @@ def ca(  # noqa: PLR0913 - one parameter an option
     """Make a throw-away mesh CA and SPIFFE certificates in DIRECTORY.
 
     Files: ca.pem, gateway.pem and one NAME.pem a client, each with its NAME-key.pem. What is there and
-    still valid is kept. Not for production: the CA's private key lies beside what it signs.
+    still valid is kept, unless --gateway-name, --client or --trust-domain asks for other names. Not for
+    production: the CA's private key lies beside what it signs.
     """
     if not is_trust_domain(trust_domain):
         raise click.BadParameter(f"{trust_domain!r} may have a-z, 0-9, '.', '_', '-'", param_hint="--trust-domain")
-    leaves = [gateway_leaf(gateway_names, trust_domain), *(client_leaf(text, trust_domain) for text in clients)]
+    gateway, *leaves = [
+        gateway_leaf(gateway_names, trust_domain),
+        *(client_leaf(text, trust_domain) for text in clients),
+    ]
     if len({leaf.name for leaf in leaves}) < len(leaves):
         raise click.BadParameter("two clients have the same name", param_hint="--client")
     files = CertificateDirectory(directory, timedelta(days=days), force)
+    # A default is no wish: what an earlier run was asked for stays.
+    asked = {name for name in context.params if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    if there := files.existing(gateway.name):
+        names = gateway.names if "gateway_names" in asked else there.names
+        uris = gateway.uris if "trust_domain" in asked else there.uris
+        gateway = replace(gateway, names=names, uris=uris)
+    if not asked & {"clients", "trust_domain"}:
+        leaves = [replace(leaf, uris=(files.existing(leaf.name) or leaf).uris) for leaf in leaves]
     authority = files.authority("ca", "egress-gateway throw-away mesh CA")
-    for leaf in leaves:
+    for leaf in (gateway, *leaves):
         files.leaf(authority, leaf)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import socket
 import ssl
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -12,12 +14,14 @@ from dotenv import load_dotenv
 from uvicorn.main import main as uvicorn_command
 
 import app
+from app.backends.tls import TrustRootsError, client_context
+from app.telemetry.access_log import AccessLogError, open_sink
 from config.errors import ConfigErrors
 from config.loading import load
 from config.settings import settings_from_environ
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 DEFAULTS = {
     "ssl_cert_reqs": int(ssl.CERT_REQUIRED),
@@ -25,6 +29,33 @@ DEFAULTS = {
     "app_dir": str(Path(app.__file__).parents[1]),
 }
 """Where serve differs from uvicorn; the command line and `UVICORN_*` win over it."""
+
+_NO_WEBSOCKETS = "the gateway passes no websockets on"
+UNUSABLE: Mapping[str, tuple[frozenset[object], str]] = {
+    "http": (frozenset({"auto", "h11", "httptools"}), "the gateway runs on httptools and h11"),
+    "http2": (frozenset({False}), "the gateway speaks HTTP/1.1 to its callers"),
+    "interface": (frozenset({"auto", "asgi3"}), "the gateway is an ASGI 3 application"),
+    "lifespan": (frozenset({"auto", "on"}), "the gateway starts and ends in uvicorn's lifespan"),
+    "ws": (frozenset({"auto"}), _NO_WEBSOCKETS),
+    "ws_max_size": (frozenset({16777216}), _NO_WEBSOCKETS),
+    "ws_max_queue": (frozenset({32}), _NO_WEBSOCKETS),
+    "ws_ping_interval": (frozenset({20.0}), _NO_WEBSOCKETS),
+    "ws_ping_timeout": (frozenset({20.0}), _NO_WEBSOCKETS),
+    "ws_per_message_deflate": (frozenset({True}), _NO_WEBSOCKETS),
+}
+"""Options of uvicorn that have values which cannot work: the values that can, uvicorn's defaults, and why no other."""
+_HIDDEN = UNUSABLE.keys() - {"http"}
+
+
+def _parameters() -> Iterator[click.Parameter]:
+    """Yield uvicorn's options, less those that make no sense here."""
+    for parameter in uvicorn_command.params:
+        if parameter.name in {"app", "factory", "version"}:
+            continue
+        if isinstance(parameter, click.Option) and parameter.name in _HIDDEN:
+            parameter = copy.copy(parameter)  # noqa: PLW2901  uvicorn's own help still shows it
+            parameter.hidden = True
+        yield parameter
 
 
 class StartError(click.ClickException):
@@ -39,35 +70,74 @@ class StartError(click.ClickException):
 
 @click.command(
     context_settings={"auto_envvar_prefix": "UVICORN", "default_map": DEFAULTS},
-    params=[option for option in uvicorn_command.params if option.name not in {"app", "factory", "version"}],
+    params=list(_parameters()),
 )
 @click.pass_context
 def serve(context: click.Context, /, **options: Any) -> None:
-    """Run the gateway: uvicorn app.main:app --ssl-cert-reqs 2, with any option of uvicorn.
+    """Run the gateway: uvicorn app.main:app --ssl-cert-reqs 2, with the options of uvicorn.
 
-    Each option may be given as UVICORN_<OPTION> too; EGRESS_* and OTEL_* configure the gateway.
+    Each option may be given as UVICORN_<OPTION> too; EGRESS_* configures the gateway. Without certificates
+    to try it with: egress-gateway ca DIRECTORY.
     """
+    check_usable(options)
     if options["env_file"]:
         load_dotenv(options["env_file"])
+    check_tls_options(options)
     check_tls_files(options)
     if (options["workers"] or int(os.environ.get("WEB_CONCURRENCY", "1"))) > 1:
         # The supervisor of uvicorn 0.54 exits 0 when no worker can start.
-        check_configuration(options)
+        check_configuration()
     context.invoke(uvicorn_command, app="app.main:app", factory=False, **options)
 
 
-def check_configuration(options: Mapping[str, Any]) -> None:
-    """Raise StartError, naming every fault, where a worker could not start."""
-    required = options["ssl_certfile"] and options["ssl_ca_certs"] and options["ssl_cert_reqs"] == ssl.CERT_REQUIRED
-    if not required:
+def check_usable(options: Mapping[str, Any]) -> None:
+    """Raise UsageError for an option of uvicorn that cannot work."""
+    for name, (usable, why) in UNUSABLE.items():
+        if options[name] not in usable:
+            raise click.UsageError(f"{_named(name)} cannot be {options[name]!r} here: {why}")
+
+
+def check_tls_options(options: Mapping[str, Any]) -> None:
+    """Raise StartError, naming what is missing, where callers could not be known by their certificates."""
+    needed = ["ssl_certfile", "ssl_ca_certs"]
+    if not options["ssl_certfile"]:  # a certificate's file may hold its key
+        needed.insert(1, "ssl_keyfile")
+    if missing := [_named(name) for name in needed if not options[name]]:
+        remedy = "`egress-gateway ca DIRECTORY` makes files to try things out"
+        raise StartError(f"error: callers are known by their certificates; give {', '.join(missing)}; {remedy}")
+    if options["ssl_cert_reqs"] != ssl.CERT_REQUIRED:
+        name = _named("ssl_cert_reqs")
         raise StartError(
-            "error: callers are known by their certificates; give --ssl-certfile, --ssl-keyfile and --ssl-ca-certs"
-            " (the mesh CA), and leave --ssl-cert-reqs at 2"
+            f"error: callers are known by their certificates; leave {name} at 2, it is {options['ssl_cert_reqs']}"
         )
+
+
+def check_configuration() -> None:
+    """Raise StartError, naming every fault, where a worker could not start."""
     try:
-        load(settings_from_environ())
+        settings = settings_from_environ()
+        load(settings)
+        client_context()
+        open_sink(settings.access_log).close()
     except ConfigErrors as errors:
         raise StartError(str(errors)) from errors
+    except (AccessLogError, TrustRootsError) as error:
+        raise StartError(f"error: {error}") from error
+    if settings.status_listen is not None:
+        _check_free(*settings.status_listen)
+
+
+def _check_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except (OSError, UnicodeError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        why = os.strerror(number) if number and number > 0 else str(error)  # a name that does not resolve: below 0
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise StartError(
+            f"error: EGRESS_STATUS_LISTEN={address} cannot be listened on: {why}; give another host:port, or off"
+        ) from error
 
 
 def check_tls_files(options: Mapping[str, Any]) -> None:
@@ -114,4 +184,8 @@ def _check_key(certificate: str, key: str | None, password: str | None) -> None:
 
 
 def _fault(option: str, path: str, why: str) -> StartError:
-    return StartError(f"error: --{option.replace('_', '-')} (UVICORN_{option.upper()}): {path} {why}")
+    return StartError(f"error: {_named(option)}: {path} {why}")
+
+
+def _named(option: str) -> str:
+    return f"--{option.replace('_', '-')} (UVICORN_{option.upper()})"

@@ -99,7 +99,9 @@ def workshop(context: click.Context, /, *, live: bool, stay: bool, directory: Pa
             if stay:
                 stay_up(directory, config, ports)
                 return
-            playground = Playground(directory, free_port(), free_port(), ports, str(directory / "access.log"))
+            playground = Playground(
+                directory, free_port(), free_port(), ports, str(directory.absolute() / "access.log")
+            )
             complete = walk_workshop(playground, config)
     context.exit(0 if complete else 1)
 

@@ -41,6 +41,8 @@ SERVER_CONFIG = "egress.uvicorn_config"
 """Key in the lifespan's `scope["state"]`: uvicorn's `Config`."""
 LISTENING = "egress.listening"
 """Key in the lifespan's `scope["state"]`: a function that is called once the port is open."""
+DRAINING = "egress.draining"
+"""Key in the lifespan's `scope["state"]`: a function that is called when the server begins to end."""
 REFUSED = "egress.refused"
 """Key in the lifespan's `scope["state"]`: a function that logs a request which the parser refused.
 
@@ -54,7 +56,7 @@ IDLE_CLOSE_SECONDS = 2.0
 
 
 def install() -> None:
-    """Wrap `uvicorn.Server.startup`, once."""
+    """Wrap `uvicorn.Server.startup` and `shutdown`, once."""
     if getattr(Server.startup, "_egress_gateway", False):
         return
     original = Server.startup
@@ -65,8 +67,17 @@ def install() -> None:
         await original(self, sockets)
         self.lifespan.state[LISTENING]()
 
+    original_shutdown = Server.shutdown
+
+    @functools.wraps(original_shutdown)
+    async def shutdown(self: Server, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn tells the application only after its drain, during which nobody should send new callers here.
+        self.lifespan.state[DRAINING]()
+        await original_shutdown(self, sockets)
+
     startup._egress_gateway = True  # type: ignore[attr-defined]  # noqa: SLF001  our own mark
     Server.startup = startup  # type: ignore[method-assign]
+    Server.shutdown = shutdown  # type: ignore[method-assign]
 
 
 def _prepare(server: Server) -> None:
@@ -75,6 +86,8 @@ def _prepare(server: Server) -> None:
     config = server.config
     if config.lifespan == "off":
         _give_up("the gateway needs uvicorn's lifespan: remove --lifespan off")
+    if config.interface != "asgi3":
+        _give_up("the gateway is an ASGI 3 application: remove --interface")
     if config.ssl is not None:
         # A TLS 1.3 ticket would resume an identity without showing the certificate again.
         config.ssl.num_tickets = 0

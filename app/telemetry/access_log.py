@@ -134,10 +134,12 @@ def open_sink(destination: str) -> LineSink:
     match destination:
         case "off":
             return NoSink()
-        case "stdout":
-            return FileSink(sys.stdout.fileno(), owned=False)
-        case "stderr":
-            return FileSink(sys.stderr.fileno(), owned=False)
+        case "stdout" | "stderr":
+            try:
+                fd = getattr(sys, destination).fileno()
+            except (AttributeError, OSError) as error:  # there is none when the process was started with it closed
+                raise AccessLogError(f"EGRESS_ACCESS_LOG={destination} cannot be opened: it is closed") from error
+            return FileSink(fd, owned=False)
         case _:
             try:
                 fd = os.open(destination, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)

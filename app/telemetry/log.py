@@ -50,5 +50,14 @@ def configure_logging() -> None:
     access.propagate = False
 
 
+_SAID_ELSEWHERE = frozenset(
+    {
+        "Invalid HTTP request received.",
+        "ASGI callable returned without completing response.",  # a connection that was aborted on purpose
+        "ASGI callable returned without starting response.",
+    }
+)
+
+
 def _is_news(record: logging.LogRecord) -> bool:
-    return record.msg != "Invalid HTTP request received."
+    return record.msg not in _SAID_ELSEWHERE

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from config.cel import ast
+from config.cel.request import NULL_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,8 +105,9 @@ def contradiction(tree: ast.Node) -> str | None:
 
 
 def is_constant(tree: ast.Node) -> bool:
-    """Tell whether a tree has one value for all requests."""
-    return not any(reads(tree)) and not any(name in _IMPURE for name in _calls(tree))
+    """Tell whether a tree has one value for all requests: it reads nothing, or only what has no value here."""
+    variables = {name.partition(".")[0] for name in reads(tree)}
+    return variables <= NULL_VARIABLES and not any(name in _IMPURE for name in _calls(tree))
 
 
 def _calls(node: ast.Node) -> Iterator[str]:

@@ -14,7 +14,7 @@ from config.cel.standard import searcher
 from config.errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from config.cel.codegen import Generator
     from config.cel.overloads import Overload
@@ -140,10 +140,16 @@ def matching(generator: Generator, node: ast.Call) -> Code:
             try:
                 search = searcher(pattern.value)
             except EvaluationError as error:
-                raise fault(pattern, str(error)) from None
+                raise fault(pattern, f"{error}: {_reason(error)}") from None
             if text.kind == "string":
                 return Code(f"{generator.constant(search)}({text.text})", "bool", total=False)
     return _library_call(generator, node)
+
+
+def _reason(error: EvaluationError) -> str:
+    """Return what RE2 says of a pattern; only the operator, who wrote it, reads this."""
+    detail = error.__cause__.args[0] if error.__cause__ and error.__cause__.args else ""
+    return detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
 
 
 def default(generator: Generator, node: ast.Call) -> Code:
@@ -227,8 +233,7 @@ def _library_call(generator: Generator, node: ast.Call) -> Code:
     kinds = [code.kind for code in codes]
     candidates = [overload for overload in overloads if overload.accepts(kinds)]
     if not candidates:
-        given = ", ".join(kinds) or "nothing"
-        raise fault(node, f"{_readable(name)} does not take ({given})", _signatures(name, overloads))
+        raise fault(node, f"there is no {_form(name, kinds, is_method=is_method)}", _signatures(overloads))
     texts = [code.text for code in codes]
     total = all(code.total for code in codes)
     overload = next((candidate for candidate in candidates if _is_exact(candidate, kinds)), None)
@@ -262,10 +267,16 @@ def _is_exact(overload: Overload, kinds: list[str]) -> bool:
     return all(parameter in (DYN, kind) for parameter, kind in zip(parameters, kinds, strict=True))
 
 
-def _readable(name: str) -> str:
-    return name.strip("_") if name[0] in "_!-" else name
+def _form(name: str, kinds: Sequence[str], *, is_method: bool) -> str:
+    """Return how a call looks with arguments of these kinds: `string.startsWith(string)`, `int + string`."""
+    if name[0] in "_!-":
+        operator = name.strip("_")
+        return f"{kinds[0]} {operator} {kinds[1]}" if len(kinds) > 1 else f"{operator}{kinds[0]}"
+    if is_method:
+        return f"{kinds[0]}.{name}({', '.join(kinds[1:])})"
+    return f"{name}({', '.join(kinds)})"
 
 
-def _signatures(name: str, overloads: list[Overload]) -> str:
-    forms = sorted({", ".join(overload.parameters) for overload in overloads})
-    return f"{_readable(name)} takes {' or '.join(f'({form})' for form in forms[:8])}"
+def _signatures(overloads: list[Overload]) -> str:
+    forms = sorted({_form(o.function, o.parameters, is_method=o.is_method) for o in overloads})
+    return f"there is {', '.join(forms[:8])}"

@@ -70,12 +70,15 @@ class Expression:
             return f"it gives {article(self.kind)}, never true"
         if attribute := contradiction(self.tree):
             return f"it can never be true: {attribute} cannot have two values"
-        if is_constant(self.tree):
+        for term in conjuncts(self.tree):
+            if not is_constant(term):
+                continue
             try:
-                value = self.function(None)
+                value = self.part(term)(None)
             except EvaluationError as error:
                 return f"it always fails: {error}"
-            return "" if value is True else "it is never true"
+            if value is not True:
+                return "it is never true"
         return ""
 
     @cached_property

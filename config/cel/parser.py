@@ -116,6 +116,20 @@ def _parser() -> lark.Lark:
     )
 
 
+_MISTAKEN = {"and": "'and' is written &&", "or": "'or' is written ||", "not": "'not' is written !"}
+
+
+def _hint(text: str, line: int, column: int) -> str:
+    """Guess what was meant at the place of a syntax error."""
+    lines = text.splitlines() or [""]
+    rest = lines[line - 1][column - 1 :] if line <= len(lines) else ""
+    if word := re.match(r"[a-z]+", rest):
+        return _MISTAKEN.get(word[0], "")
+    if rest.startswith(("'", '"')):
+        return "is this string closed?"
+    return "equality is written ==" if rest.startswith("=") else ""
+
+
 def _keyword(token: lark.Token) -> lark.Token:
     return lark.Token.new_borrow_pos("BOOL_LIT", token.value, token) if token in {"true", "false"} else token
 
@@ -138,7 +152,8 @@ def parse(text: str) -> Node:
         if line < 1:  # lark knows no place for the end of the text
             lines = text.splitlines() or [""]
             line, column = len(lines), len(lines[-1]) + 1
-        raise ExpressionError("not a CEL expression from here on", line=line, column=column) from None
+        hint = _hint(text, line, column)
+        raise ExpressionError("not a CEL expression from here on", line=line, column=column, hint=hint) from None
     try:
         node = _Converter().convert(tree)
     except RecursionError:

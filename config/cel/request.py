@@ -141,7 +141,7 @@ BACKEND: Final = Record(
 )
 PROXY: Final = Record("proxy", {"gateway": Field("string", "{0}.gateway"), "route": Field("string", "{0}.route")})
 
-NULL_VARIABLES: Final = ("env", "jwt", "apiKey", "basicAuth", "extauthz", "extproc", "metadata", "response")
+NULL_VARIABLES: Final = frozenset({"env", "jwt", "apiKey", "basicAuth", "extauthz", "extproc", "metadata", "response"})
 """Variables that exist and have no value here: null."""
 
 _VARIABLES: Final = {

@@ -39,8 +39,8 @@ def compile_pattern(pattern: str) -> Any:
     """
     try:
         return re2.compile(pattern, _RE2_OPTIONS)
-    except (re2.error, UnicodeEncodeError):
-        raise EvaluationError("not an RE2 pattern") from None
+    except (re2.error, UnicodeEncodeError) as error:
+        raise EvaluationError("not an RE2 pattern") from error
 
 
 dynamic_pattern = functools.lru_cache(maxsize=MAX_DYNAMIC_PATTERNS)(compile_pattern)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from config.errors import Finding, Severity
+from config.errors import Finding, Severity, nearest
 from config.resources import GATEWAY_API, ISTIO
 
 if TYPE_CHECKING:
@@ -64,8 +64,10 @@ def attach_policies(resources: Resources) -> tuple[list[Attachment], set[str], l
         for index, target in enumerate(targets):
             found = _resolve(resources, policy, target, index)
             if isinstance(found, Finding):
-                findings.append(found)
-                unresolved.add(f"{policy.namespace}/{target.name}")
+                name = f"{policy.namespace}/{target.name}"
+                unresolved.add(name)
+                if name not in resources.refused_names.get(target.kind, ()):  # else it was reported itself
+                    findings.append(found)
             else:
                 attachments.append(found)
     return attachments, unresolved, [*findings, *_conflicts(attachments)]
@@ -88,7 +90,10 @@ def _resolve(
         Level.ROUTE: resources.routes,
     }
     if name not in known[level]:
-        return Finding("dangling-reference", f"there is no {target.kind} {name}", place, "correct the name")
+        hint = nearest(name, known[level])
+        if policy.model.metadata.namespace is None:
+            hint = f"the policy has no metadata.namespace, which means 'default'; {hint}"
+        return Finding("dangling-reference", f"there is no {target.kind} {name}", place, hint)
     if target.section_name is None:
         return Attachment(level, name, policy)
     rules = resources.routes[name].model.spec.rules if level is Level.ROUTE else ()

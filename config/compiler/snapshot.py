@@ -16,6 +16,8 @@ from config.resources import AGENTGATEWAY, ISTIO
 from config.snapshot import Backend, Route, Snapshot, VirtualHost
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from config.compiler.attachment import Attachment
     from config.errors import Location
     from config.manifests import Document
@@ -83,6 +85,7 @@ class _Compiler:
     findings: list[Finding]
     denied_targets: set[str] = field(default_factory=set)
     """Targets of what could not be read or attached, as `namespace/name`; the empty string denies everything."""
+    policies_of: dict[tuple[Level, str], list[Parsed[AgentgatewayPolicy]]] = field(default_factory=dict)
     rules: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
     headers: dict[str, HeaderRewrite | None] = field(default_factory=dict)
     authorizations: dict[tuple[int, ...], Authorization] = field(default_factory=dict)
@@ -90,12 +93,17 @@ class _Compiler:
     def compile(self, revision: str) -> Snapshot:
         for document in self.resources.refused:
             self.denied_targets |= _targets_of_refused(document)
+        for attachment in self.attachments:
+            target = attachment.level, attachment.target
+            self.policies_of.setdefault(target, []).append(attachment.policy)
         # Every policy is compiled once, attached or not, so that every fault is found.
         for policy in self.resources.policies.values():
             self.rules[policy.key] = compile_rules(policy, self.findings)
             self.headers[policy.key] = compile_request_headers(policy, self.findings)
         backends = {name: self._backend(parsed) for name, parsed in self.resources.backends.items()}
         routes = self._routes_by_service()
+        if not self.denied_targets <= self._names():
+            self.denied_targets.add("")  # it names nothing here, so it could have meant anything
         exact: dict[str, VirtualHost] = {}
         wildcards: dict[str, VirtualHost] = {}
         for entry in sorted(self.resources.service_entries.values(), key=lambda parsed: parsed.age):
@@ -122,6 +130,11 @@ class _Compiler:
     def _warn(self, code: str, message: str, place: Location, hint: str = "") -> None:
         self.findings.append(Finding(code, message, place, hint, severity=Severity.WARNING))
 
+    def _dangling(self, kind: str, name: str, place: Location, known: Collection[str]) -> None:
+        """Report a reference to nothing, unless what it refers to was refused and reported itself."""
+        if name not in self.resources.refused_names.get(kind, ()):
+            self._error("dangling-reference", f"there is no {kind} {name}", place, nearest(name, known))
+
     def _is_enrolled(self, entry: Parsed[ServiceEntry]) -> bool:
         """Tell whether a service is this gateway's: its own label decides, else its namespace's."""
         labels = entry.model.metadata.labels
@@ -132,7 +145,8 @@ class _Compiler:
         if not enrolled:
             self._warn(
                 "not-enrolled",
-                f"ServiceEntry {entry.name} is not served: its label {USE_WAYPOINT} does not name {self.gateway.name}",
+                f"ServiceEntry {entry.name} is not served: no label {USE_WAYPOINT} of it or its Namespace names "
+                f"{self.gateway.name}",
                 entry.document.location,
                 f"label it {USE_WAYPOINT}: {self.gateway.model.metadata.name}",
             )
@@ -151,15 +165,19 @@ class _Compiler:
             for index, parent in enumerate(route.model.spec.parent_refs):
                 place = route.locate("spec", "parentRefs", index)
                 name = f"{parent.namespace or route.namespace}/{parent.name}"
+                entries = self.resources.service_entries
                 if (parent.group, parent.kind) != (ISTIO, "ServiceEntry"):
                     message = f"a route attaches to a ServiceEntry of {ISTIO}, not to a {parent.kind} of {parent.group}"
                     self._error("invalid-parent", message, place)
-                elif name not in self.resources.service_entries:
-                    self._error("dangling-reference", f"there is no ServiceEntry {name}", place, "correct the name")
+                elif name not in entries:
+                    self._dangling("ServiceEntry", name, place, entries)
                 elif parent.namespace not in {None, route.namespace}:
                     self._error("invalid-parent", "a route attaches to services of its own namespace", place)
                 else:
                     result.setdefault(name, []).append(route)
+                    continue
+                # Without its route the service would be called directly, past the route's policies.
+                self.denied_targets.add(name)
         for name, routes in result.items():
             for route in routes[1:]:
                 place = route.document.location
@@ -194,7 +212,7 @@ class _Compiler:
         elif reference.namespace not in {None, route.namespace}:
             self._error("reference-not-granted", "a backendRef into another namespace is not available yet", place)
         elif (backend := backends.get(name)) is None:
-            self._error("dangling-reference", f"there is no AgentgatewayBackend {name}", place, nearest(name, backends))
+            self._dangling("AgentgatewayBackend", name, place, backends)
         return self._assemble(route.name, targets, backend)
 
     def _direct_backend(self, entry: Parsed[ServiceEntry], host: str) -> Backend | None:
@@ -212,10 +230,10 @@ class _Compiler:
 
     def _assemble(self, name: str, targets: list[tuple[Level, str]], backend: Backend | None) -> Route:
         """Merge the policies of every level, weak to strong."""
-        policies = [self._policies(level, target) for level, target in targets]
+        policies = [self.policies_of.get(target, []) for target in targets]
         rules = [rule for level in policies for policy in level for rule in self.rules[policy.key]]
         if "" in self.denied_targets or not self.denied_targets.isdisjoint(target for _, target in targets):
-            rules.insert(0, Rule(f"{name}#unreadable-policy", Action.DENY, None))
+            rules.insert(0, Rule(f"{name}#unusable-manifest", Action.DENY, None))
         headers: HeaderRewrite | None = None
         for level in policies:
             # The oldest policy of the strongest level that has one.
@@ -230,8 +248,13 @@ class _Compiler:
             self.authorizations[key] = Authorization.of(rules, default_allowed=allowed)
         return self.authorizations[key]
 
-    def _policies(self, level: Level, target: str) -> list[Parsed[AgentgatewayPolicy]]:
-        return [a.policy for a in self.attachments if (a.level, a.target) == (level, target)]
+    def _names(self) -> set[str]:
+        """Return the `namespace/name` of everything that a policy or route can refer to."""
+        resources = self.resources
+        known = {"", *resources.gateways, *resources.routes, *resources.service_entries}
+        return known.union(
+            *(resources.refused_names.get(kind, ()) for kind in ("Gateway", "HTTPRoute", "ServiceEntry"))
+        )
 
 
 def _named(name: str, upstream: Upstream) -> Backend:

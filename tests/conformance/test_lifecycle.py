@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import threading
@@ -74,6 +75,7 @@ def test_a_running_request_is_finished_before_the_end(gateway: Gateway, pki: Pki
         assert asked.wait(PATIENCE_SECONDS)
         gateway.process.send_signal(signal.SIGTERM)
         eventually("the end to begin", lambda: "Shutting down" in gateway.stderr)
+        assert gateway.status("/readyz")[0] == http.client.SERVICE_UNAVAILABLE
         with pytest.raises(OSError):  # noqa: PT011  refused, or reset while being accepted
             gateway.connect(pki.team_a)
         go_on.set()

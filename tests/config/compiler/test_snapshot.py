@@ -243,7 +243,7 @@ def test_a_route_whose_backend_cannot_be_used_stays_and_has_none(old: str, new: 
 def test_a_route_whose_backend_was_refused_has_none() -> None:
     snapshot, findings = snapshot_of(SETUP.replace("port: 443", "port: 0"))
 
-    assert codes(findings) == ["invalid-value", "dangling-reference"]
+    assert codes(findings) == ["invalid-value"]  # the reference to it is no second fault
     assert snapshot.exact[HOST].route.backend is None
 
 
@@ -472,10 +472,22 @@ def test_a_refused_policy_of_harmless_blocks_only_is_left_out(block: str, expect
         (ON_GATEWAY.replace("kind: Gateway", "kind: Gatway"), (False, False)),
         (ON_SERVICE.replace("networking.istio.io", "''"), (False, True)),
         (ON_ROUTE.replace("kind: HTTPRoute", "kind: GRPCRoute"), (False, True)),
+        # What names nothing could have meant anything.
+        (ON_GATEWAY.replace("egress", "egres"), (False, False)),
+        (ON_SERVICE.replace("origin", "orign"), (False, False)),
+        (ON_ROUTE.replace("origin-route", "orign-route"), (False, False)),
     ],
 )
 def test_a_policy_that_cannot_be_attached_denies_what_it_names(target: str, expected: tuple[bool, bool]) -> None:
     assert served(authorization_policy("Deny", "false", target=target)) == expected
+
+
+def test_a_route_that_attaches_to_nothing_denies_everything_instead_of_baring_its_service() -> None:
+    text = SETUP.replace("kind: ServiceEntry, name: origin", "kind: ServiceEntry, name: orign")
+    snapshot, findings = snapshot_of(several(text, OTHER_SERVICE))
+
+    assert codes(findings) == ["dangling-reference"]
+    assert (allowed(snapshot), allowed(snapshot, "other.example.org")) == (False, False)
 
 
 def test_a_refused_route_denies_its_service_instead_of_baring_it() -> None:
