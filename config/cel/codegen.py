@@ -108,6 +108,8 @@ class Generator:
     lines: list[tuple[int, str]] = field(default_factory=list)
     depth: int = 1
     counter: int = 0
+    spends_steps: bool = False
+    """A comprehension takes steps from the budget."""
     scope: Mapping[str, Code] = field(default_factory=dict)
 
     # statements
@@ -123,6 +125,12 @@ class Generator:
         self.depth += 1
         yield
         self.depth -= 1
+
+    def spend(self, steps: int) -> None:
+        """Take steps from the evaluation's budget; without enough it fails."""
+        self.spends_steps = True
+        self.emit(f"steps -= {steps}")
+        self.emit("if steps < 0: fail('the expression takes too many steps')")
 
     def fresh(self, prefix: str = "t") -> str:
         """Return a name that is used nowhere else."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from config.cel.ast import Comprehension, Macro
 from config.cel.codegen import SCALARS, Code, article, fault, generates
+from config.cel.cost import step_cost
 from config.cel.overloads import DYN
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ def comprehension(generator: Generator, node: Comprehension) -> Code:
         return _collection(generator, node, loop, names)
 
 
+def _cost(node: Comprehension) -> int:
+    return step_cost(iter((node.predicate, node.transform)))
+
+
 def _variable_kinds(operand: Code, count: int) -> tuple[str, ...]:
     if operand.kind != "list":
         return (DYN,) * count
@@ -47,6 +52,7 @@ def _quantifier(generator: Generator, node: Comprehension, loop: str) -> Code:
     generator.emit(f"{result} = {is_all}")
     generator.emit(f"{error} = None")
     with generator.block(loop):
+        generator.spend(_cost(node))
         assert node.predicate is not None  # noqa: S101  macros.py gives one to both
         with generator.aside() as lines:
             code = generator.truth(node.predicate)
@@ -70,6 +76,7 @@ def _exists_one(generator: Generator, node: Comprehension, loop: str) -> Code:
     count = generator.fresh()
     generator.emit(f"{count} = 0")
     with generator.block(loop):
+        generator.spend(_cost(node))
         assert node.predicate is not None  # noqa: S101  macros.py gives one
         generator.emit(f"if {generator.truth(node.predicate).text}: {count} += 1")
     return Code(f"({count} == 1)", "bool", total=False)
@@ -82,6 +89,7 @@ def _collection(generator: Generator, node: Comprehension, loop: str, names: lis
     generator.emit(f"{result} = {'{}' if is_map else '[]'}")
     element = DYN
     with generator.block(loop):
+        generator.spend(_cost(node))
         if node.predicate is not None:
             generator.emit(f"if not {generator.truth(node.predicate).text}: continue")
         if node.transform is None:

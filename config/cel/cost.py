@@ -1,52 +1,38 @@
-"""How large an expression may be, and how much work one evaluation can be, told before it is evaluated.
+"""What an expression may cost: its size is bounded when it is loaded, its work while it is evaluated.
 
-Sizes are estimated upwards: a value of unknown size counts as large. An expression that could take more than a bound is
-refused at load, so that none can hold up the event loop.
+Work cannot be told beforehand: it depends on lists that come with the request. Every step of a comprehension is paid
+from one budget, and an evaluation that has none left fails, as any error does.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from config.cel import ast
 from config.cel.errors import ExpressionError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
-MAX_NODES = 4_000
-MAX_DEPTH = 48
-"""Levels of the syntax tree that follow each other; chains of one operator are flat."""
-MAX_COMPREHENSION_DEPTH = 3
-"""Comprehensions within comprehensions: bounds the work of one evaluation to the cube of its data."""
+MAX_NODES: Final = 4_000
+MAX_DEPTH: Final = 48
+"""Levels of the syntax tree that follow each other; chains of `&&` and `||` are flat."""
+MAX_COMPREHENSION_DEPTH: Final = 3
 
-MAX_WORK: Final = 1_000_000
-"""Elementary steps of one evaluation, about a tenth of a second."""
-UNKNOWN_LENGTH: Final = 128
-"""Elements of a list or map that comes with the request: it has at most 100 headers, and bodies are not read."""
-_UNBOUNDED: Final = MAX_WORK + 1
+STEPS: Final = 10_000
+"""Budget of one evaluation: enough to compare each of 100 headers with each other one."""
+CALL_STEPS: Final = 20
+"""What a step pays for each call in it that may look at a whole text or list."""
 
-_LONG: Final = {"range": 10_000, "split": 8192}
-"""Functions whose result can be longer than their arguments: `lists.range` by its own bound, `split` by a target's."""
-_COLLECTING: Final = frozenset({ast.Macro.MAP, ast.Macro.TRANSFORM_LIST})
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Length of a value, and the shape of what it holds; none: of unknown length, however deep."""
-
-    length: int = UNKNOWN_LENGTH
-    element: Shape | None = None
-
-    @property
-    def inner(self) -> Shape:
-        """Shape of an element."""
-        return self.element or Shape()
+_CHEAP: Final = frozenset(
+    "size startsWith endsWith contains int uint double bool type dyn hasValue value or orValue"
+    " optional.of optional.none has default coalesce".split()
+)
+"""Functions that do not change a text or list, or only compare it once; operators are cheap too."""
 
 
 def check_limits(tree: ast.Node) -> None:
-    """Refuse an expression that is too large, too deep, or could take too long.
+    """Refuse an expression that is too large or too deep.
 
     Raises:
         ExpressionError: a bound is passed, at the place where it is.
@@ -67,77 +53,22 @@ def check_limits(tree: ast.Node) -> None:
         if count > MAX_NODES:
             raise _refusal(f"more than {MAX_NODES} terms", current.position)
         level += [(child, depth + 1, comprehensions if child is operand else inside) for child in current.children()]
-    _check_work(tree)
 
 
-def _check_work(tree: ast.Node) -> None:
-    work, _ = _estimate(tree, {})
-    if work > MAX_WORK:
-        raise _refusal("evaluating this could take too long: too many lists within lists", tree.position)
+def step_cost(parts: Iterator[ast.Node | None]) -> int:
+    """Return what one step of a comprehension pays for the expressions it evaluates.
+
+    Comprehensions inside pay for their own steps.
+    """
+    return 1 + CALL_STEPS * sum(_costly_calls(part) for part in parts if part is not None)
+
+
+def _costly_calls(node: ast.Node) -> int:
+    if isinstance(node, ast.Comprehension):
+        return _costly_calls(node.operand)
+    own = isinstance(node, ast.Call) and node.function[0] not in "_!-" and node.function not in _CHEAP
+    return own + sum(map(_costly_calls, node.children()))
 
 
 def _refusal(message: str, position: ast.Position) -> ExpressionError:
     return ExpressionError(message, line=position.line, column=position.column)
-
-
-def _estimate(  # noqa: PLR0911  one for each kind of node
-    node: ast.Node, scope: Mapping[str, Shape]
-) -> tuple[int, Shape]:
-    """Return the work of a node and the shape of its value."""
-    match node:
-        case ast.Literal():
-            return 1, Shape(len(node.value) if isinstance(node.value, str | bytes) else 1)
-        case ast.Name():
-            return 1, scope.get(node.name, Shape())
-        case ast.Bind():
-            work, shape = _estimate(node.value, scope)
-            body_work, body = _estimate(node.body, {**scope, node.name: shape})
-            return _bounded(work + body_work), body
-        case ast.Comprehension():
-            return _comprehension(node, scope)
-        case ast.ListLiteral():
-            found = [_estimate(element.value, scope) for element in node.elements]
-            widest = max((shape for _, shape in found), key=lambda shape: shape.length, default=Shape(0))
-            return _bounded(1 + sum(work for work, _ in found)), Shape(len(found), widest)
-        case ast.Select() | ast.Index():
-            work, shape = _estimate(next(node.children()), scope)
-            return _bounded(work + 1), shape.inner
-        case _:
-            return _call(node, scope)
-
-
-def _comprehension(node: ast.Comprehension, scope: Mapping[str, Shape]) -> tuple[int, Shape]:
-    work, shape = _estimate(node.operand, scope)
-    inside = {**scope, **dict.fromkeys(node.variables, shape.inner)}
-    each, result = 1, shape.inner
-    if node.predicate is not None:
-        each += _estimate(node.predicate, inside)[0]
-    if node.transform is not None:
-        transform, result = _estimate(node.transform, inside)
-        each += transform
-    element = result if node.macro in _COLLECTING else shape.inner
-    return _bounded(work + shape.length * each), Shape(shape.length, element)
-
-
-def _call(node: ast.Node, scope: Mapping[str, Shape]) -> tuple[int, Shape]:
-    """Estimate a call: it may look at every element of its arguments, and give back all of them."""
-    found = [_estimate(child, scope) for child in node.children()]
-    length = sum(shape.length for _, shape in found)
-    work = 1 + sum(work for work, _ in found)
-    if not isinstance(node, ast.Call):
-        return _bounded(work), Shape(length)
-    if node.function == "flatten":
-        shape = found[0][1]
-        length = _bounded(shape.length * shape.inner.length)
-        return _bounded(work + length), Shape(length, shape.inner.inner)
-    if node.function in _LONG:
-        return _bounded(work + _LONG[node.function]), Shape(_LONG[node.function])
-    if node.function in {"_==_", "_!=_", "_&&_", "_||_", "!_"}:
-        return _bounded(work), Shape(1)
-    elements = [shape.element for _, shape in found if shape.element]
-    element = max(elements, key=lambda shape: shape.length) if elements else None
-    return _bounded(work + (length if node.function in {"_in_", "_+_"} else 0)), Shape(_bounded(length), element)
-
-
-def _bounded(number: int) -> int:
-    return min(number, _UNBOUNDED)

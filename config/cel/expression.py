@@ -23,10 +23,11 @@ import config.cel.standard
 import config.cel.strings  # noqa: F401
 from config.cel.analysis import conjuncts, contradiction, disjuncts, is_constant, reads
 from config.cel.codegen import RUNTIME, Generator, article
+from config.cel.cost import STEPS
 from config.cel.errors import EvaluationError, ExpressionError
 from config.cel.parser import parse
 from config.cel.request import LENIENT, STRICT
-from config.cel.values import BoolKey, Optional, UInt
+from config.cel.values import MAX_VISITED, BoolKey, Optional, UInt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +78,8 @@ class Expression:
                 value = self.part(term)(None)
             except EvaluationError as error:
                 return f"it always fails: {error}"
+            except _SLIPPED as error:
+                return f"it always fails: {type(error).__name__}"
             if value is not True:
                 return "it is never true"
         return ""
@@ -137,7 +140,8 @@ def compile_with(generator: Generator, tree: ast.Node) -> tuple[Callable[[Any], 
     try:
         code = generator.value(tree)
         body = "\n".join(f"{'    ' * depth}{line}" for depth, line in generator.lines)
-        source = f"def expression(r):\n{body}\n    return {code.text}\n"
+        budget = f"    steps = {STEPS}\n" if generator.spends_steps else ""
+        source = f"def expression(r):\n{budget}{body}\n    return {code.text}\n"
         if len(source) > MAX_SOURCE_CHARACTERS:
             raise ExpressionError("the expression is too large")
         compiled = compile(source, "<cel>", "exec")
@@ -152,16 +156,28 @@ def compile_with(generator: Generator, tree: ast.Node) -> tuple[Callable[[Any], 
 
 
 def plain(value: Any) -> Any:
-    """Return a CEL value as plain Python data: uint as int, an optional as its value or None."""
+    """Return a CEL value as plain Python data: uint as int, an optional as its value or None.
+
+    Raises:
+        EvaluationError: it holds too many values.
+
+    """
+    return _plain(value, [MAX_VISITED])
+
+
+def _plain(value: Any, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0:
+        raise EvaluationError("result too large")
     kind = type(value)
     if kind is list:
-        return [plain(item) for item in value]
+        return [_plain(item, left) for item in value]
     if kind is dict:
-        return {plain(key): plain(item) for key, item in value.items()}
+        return {_plain(key, left): _plain(item, left) for key, item in value.items()}
     if kind is UInt:
         return int(value)
     if kind is BoolKey:
         return value.value
     if kind is Optional:
-        return plain(value.content) if value.present else None
+        return _plain(value.content, left) if value.present else None
     return value

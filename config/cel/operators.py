@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from config.cel.errors import EvaluationError
+from config.cel.limits import check_count, check_length
 from config.cel.overloads import LIBRARY
 from config.cel.values import INT_MAX, INT_MIN, UINT_MAX, Duration, Timestamp, UInt
 
@@ -40,10 +41,21 @@ def add_uint(left: UInt, right: UInt) -> UInt:
 
 
 @function("_+_", "double double", "double", inline="({0} + {1})", total=True)
-@function("_+_", "string string", "string", inline="({0} + {1})", total=True)
-@function("_+_", "bytes bytes", "bytes", inline="({0} + {1})", total=True)
-@function("_+_", "list list", "list", inline="({0} + {1})", total=True)
-def add_plain(left: Any, right: Any) -> Any:
+def add_double(left: float, right: float) -> float:
+    return left + right
+
+
+@function("_+_", "string string", "string")
+@function("_+_", "bytes bytes", "bytes")
+def add_text(left: Any, right: Any) -> Any:
+    """Join two texts. Without a bound, doubling a text in a chain of `cel.bind` would take any memory."""
+    check_length(len(left) + len(right))
+    return left + right
+
+
+@function("_+_", "list list", "list")
+def add_list(left: list[Any], right: list[Any]) -> list[Any]:
+    check_count(len(left) + len(right))
     return left + right
 
 

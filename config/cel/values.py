@@ -116,20 +116,43 @@ def type_name(value: Any) -> str:
     return TYPE_NAMES[type(value)]
 
 
+MAX_VISITED: Final = 100_000
+"""Values that one comparison or conversion looks at. Lists that share parts can be larger than any memory."""
+
+
 def equal(left: Any, right: Any) -> bool:
-    """Tell whether two values are equal: numbers by value whatever their type, other types only among themselves."""
-    left_type, right_type = type(left), type(right)
-    if left_type is not right_type:
-        return left_type in _NUMBERS and right_type in _NUMBERS and bool(left == right)
-    if left_type is list:
-        return len(left) == len(right) and all(map(equal, left, right))
-    if left_type is dict:
-        if len(left) != len(right):
+    """Tell whether two values are equal: numbers by value whatever their type, other types only among themselves.
+
+    Raises:
+        EvaluationError: they hold too many values to compare.
+
+    """
+    pending = [(left, right)]
+    visited = 0
+    while pending:
+        one, other = pending.pop()
+        visited += 1
+        if visited > MAX_VISITED:
+            raise EvaluationError("values too large to compare")
+        kind, other_kind = type(one), type(other)
+        if kind is not other_kind:
+            if not (kind in _NUMBERS and other_kind in _NUMBERS and one == other):
+                return False
+        elif kind is list:
+            if len(one) != len(other):
+                return False
+            pending += zip(one, other, strict=True)
+        elif kind is dict:
+            if one.keys() != other.keys():
+                return False
+            pending += [(value, other[key]) for key, value in one.items()]
+        elif kind is Optional:
+            if one.present is not other.present:
+                return False
+            pending.append((one.content, other.content))
+        elif one != other:
             return False
-        return all(key in right and equal(value, right[key]) for key, value in left.items())
-    if left_type is Optional:
-        return bool(left.present == right.present) and (not left.present or equal(left.content, right.content))
-    return bool(left == right)
+    return True
 
 
 def contains(item: Any, items: Any) -> bool:
@@ -143,6 +166,8 @@ def contains(item: Any, items: Any) -> bool:
     if kind is dict:
         return find_key(items, item) is not _MISSING
     if kind is list:
+        if type(item) is str or type(item) is bytes:
+            return item in items  # Python compares these as CEL does, and faster
         return any(equal(item, element) for element in items)
     raise EvaluationError("'in' wants a list or a map on its right")
 

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 ON_ERROR = "egress-gateway.dev/on-error"
 
 
+_EFFECTS = {
+    "Allow": "this rule allows nobody",
+    "Deny": "this rule is pointless, or denies everybody if it fails",
+    "Require": "this rule refuses everybody",
+}
+
+
 def compile_rules(policy: Parsed[AgentgatewayPolicy], findings: list[Finding]) -> tuple[Rule, ...]:
     """Compile `traffic.authorization`: one rule for every expression."""
     spec = policy.model.spec.traffic.authorization
@@ -32,7 +39,7 @@ def compile_rules(policy: Parsed[AgentgatewayPolicy], findings: list[Finding]) -
     for index, text in enumerate(spec.policy.match_expressions):
         expression = _expression(policy, (*path, index), text, findings, strict_headers=True)
         if expression is not None and (doubt := expression.doubt):
-            message = f"this {spec.action} rule is pointless: {doubt}"
+            message = f"{_EFFECTS[spec.action]}: {doubt}"
             findings.append(Finding("pointless-rule", message, policy.locate(*path, index), severity=Severity.WARNING))
         rules.append(Rule(f"{policy.name}#{index}", Action(spec.action), expression, on_error == "ignore"))
     return tuple(rules)

@@ -56,6 +56,7 @@ def test_without_any_setting_the_documented_defaults_hold() -> None:
         ("EGRESS_DIAL_ALLOW", "127.0.0.1", "dial_allow", (ip_network("127.0.0.1/32"),)),
         ("EGRESS_DIAL_ALLOW", "", "dial_allow", ()),
         ("EGRESS_ACCESS_LOG", "/var/log/egress.log", "access_log", "/var/log/egress.log"),
+        ("EGRESS_ACCESS_LOG", "./stdot", "access_log", "./stdot"),
         ("EGRESS_ACCESS_LOG", "off", "access_log", "off"),
         ("EGRESS_STRICT", "false", "strict", False),
         ("EGRESS_STRICT", "true", "strict", True),
@@ -109,6 +110,9 @@ def test_every_setting_stands_in_the_table_above() -> None:
         ("EGRESS_DIAL_ALLOW", "localhost"),
         ("EGRESS_DIAL_ALLOW", "10.0.0.0/33"),
         ("EGRESS_ACCESS_LOG", ""),
+        ("EGRESS_ACCESS_LOG", "access.log"),
+        ("EGRESS_ACCESS_LOG", "STDOUT"),
+        ("EGRESS_GATEWAY", "\udcff"),
         ("EGRESS_STRICT", ""),
         ("EGRESS_STRICT", "maybe"),
         ("EGRESS_DEFAULT_ACTION", "Allow"),
@@ -117,6 +121,7 @@ def test_every_setting_stands_in_the_table_above() -> None:
         ("EGRESS_KEEPALIVE_TIMEOUT", "3601"),
         ("EGRESS_DRAIN_TIMEOUT", "1.5"),
         ("EGRESS_DRAIN_TIMEOUT", "30s"),
+        ("EGRESS_DRAIN_TIMEOUT", "9" * 5000),
     ],
 )
 def test_a_value_that_cannot_be_read_is_refused_by_name(name: str, text: str) -> None:
@@ -124,6 +129,31 @@ def test_a_value_that_cannot_be_read_is_refused_by_name(name: str, text: str) ->
 
     assert code == "invalid-setting"
     assert message.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("GATEWAY", "egress", "'egress' is not namespace/name, for example egress-direct/egress; see docs/settings.md"),
+        ("STRICT", "flase", "'flase' is neither true nor false; see docs/settings.md"),
+        ("DEFAULT_ACTION", "Allow", "'Allow' is neither allow nor deny; see docs/settings.md"),
+        ("DRAIN_TIMEOUT", "0", "'0' is not a whole number of seconds from 1 to 3600; see docs/settings.md"),
+        ("DRAIN_TIMEOUT", "30s", "'30s' is not a whole number of seconds from 1 to 3600; see docs/settings.md"),
+        ("KEEPALIVE_TIMEOUT", "1.5", "'1.5' is not a whole number of seconds from 1 to 3600; see docs/settings.md"),
+        ("DIAL_ALLOW", "127.0.0.1/8", "'127.0.0.1/8' has host bits set: did you mean 127.0.0.0/8?"),
+        ("DIAL_ALLOW", "x/8", "'x/8' is no network, for example 10.0.0.0/8 or fd00::/8; see docs/settings.md"),
+        (
+            "ACCESS_LOG",
+            "stdot",
+            "'stdot' is neither stdout, stderr nor off, and a file name holds a '/', as ./stdot: did you mean stdout?",
+        ),
+    ],
+)
+def test_a_refusal_names_the_value_and_what_could_stand_there(name: str, text: str, told: str) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        settings_from_environ({f"EGRESS_{name}": text})
+
+    assert str(caught.value) == f"error: EGRESS_{name}: {told} [invalid-setting]"
 
 
 @pytest.mark.parametrize(
