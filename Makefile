@@ -45,8 +45,8 @@ fix: $(VENV)/.dev ## what the tools can mend by themselves
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev ## micro-benchmarks of the request path
-	$(BIN)/python -m tests.benchmarks
+bench: $(VENV)/.dev ## this gateway beside its peers; ARGS="--rules 1000 --peers envoy" passes options
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .demo .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis

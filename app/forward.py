@@ -117,9 +117,12 @@ class _Caller:
         self._receive = receive
         self._context = context
         self._task = asyncio.current_task()
-        self._departure = context.connection.departure
         self._watch: asyncio.Task[None] | None = None
         self._gone = False
+        # Our own listeners call back, at any moment: while an upload waits for the origin nobody asks `receive`.
+        self._departure = context.connection.departure
+        if self._departure is not None:
+            self._departure.callback = self._leave
 
     async def body(self) -> AsyncIterator[bytes]:
         """Yield the body's parts as they come; afterwards listen for the end of the connection."""
@@ -135,10 +138,8 @@ class _Caller:
         self.watch()
 
     def watch(self) -> None:
-        """Cancel this request when the caller leaves. Our own listeners call back, which spares a task."""
-        if self._departure is not None:
-            self._departure.callback = self._leave
-        else:
+        """Cancel this request when the caller leaves, where only `receive` tells."""
+        if self._departure is None:
             self._watch = asyncio.create_task(self._until_gone())
 
     def close(self) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from app.backends.dial import Dialer
 from app.backends.table import BackendTable
 from app.backends.tls import TrustRootsError
-from app.listeners.uvicorn_hook import DRAINING, LISTENING, REFUSED, SERVER_CONFIG
+from app.listeners.uvicorn_hook import DRAINING, LISTENING, SERVER_CONFIG
+from app.listeners.uvicorn_protocols import REFUSED
 from app.status import ListenError, Readiness, Reload, listen, status_app
 from app.telemetry.access_log import AccessLog, AccessLogError, open_sink
 from config.errors import ConfigErrors, Severity

@@ -71,7 +71,9 @@ async def listen(app: Starlette, address: tuple[str, int]) -> asyncio.Server:
 
     """
     host, port = address
-    config = Config(app, log_config=None, access_log=False, lifespan="off", proxy_headers=False, server_header=False)
+    # h11 bounds the head of a request, and anybody can reach this listener.
+    config = Config(app, http="h11", log_config=None, access_log=False, lifespan="off", proxy_headers=False)
+    config.server_header = False
     config.load()
     config.ws_protocol_class = None
     state = ServerState()

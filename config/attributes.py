@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ class Peer:
     subject: str = ""
     certificate: str = field(default="", repr=False)
     """The leaf, PEM."""
+    not_after: float = math.inf
+    """End of the certificate's validity, Unix time in seconds: an open connection may outlive it."""
     uri: str = field(init=False)
     """The SPIFFE ID as text."""
     identity: SpiffeId | None = field(init=False)

@@ -62,10 +62,12 @@ class ConfigErrors(Exception):  # noqa: N818  there are several in it
         super().__init__("\n".join(map(str, self.findings)))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint naming the known word closest to a misspelt one, else all of them."""
+def nearest(name: str, known: Iterable[str], *, otherwise: str | None = None) -> str:
+    """Return a hint naming the known word closest to a misspelt one, else `otherwise`, or all of them."""
     words = sorted(known)
     folded = {word.lower(): word for word in words}
     if close := difflib.get_close_matches(name.lower(), folded, n=1):
         return f"did you mean {folded[close[0]]!r}?"
+    if otherwise is not None:
+        return otherwise
     return f"known here: {', '.join(words)}" if words else ""

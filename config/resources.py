@@ -115,6 +115,8 @@ class Resources:
     service_entries: dict[str, Parsed[ServiceEntry]] = field(default_factory=dict)
     backends: dict[str, Parsed[AgentgatewayBackend]] = field(default_factory=dict)
     policies: dict[str, Parsed[AgentgatewayPolicy]] = field(default_factory=dict)
+    refused_services: list[Document] = field(default_factory=list)
+    """Service entries that could not be read; their hosts are not given to a wildcard, but denied."""
     refused_names: dict[str, set[str]] = field(default_factory=dict)
     """Kind to the `namespace/name` of every document that could not be used, as far as it tells."""
     refused: list[Document] = field(default_factory=list)
@@ -164,7 +166,9 @@ def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Find
         findings += found
         if any(finding.severity is Severity.ERROR for finding in found):
             resources.refused_names.setdefault(str(document.data.get("kind")), set()).add(_name(document))
-            if _may_restrict(document):
+            if document.data.get("kind") == "ServiceEntry":
+                resources.refused_services.append(document)
+            elif _may_restrict(document):
                 resources.refused.append(document)
     return resources, findings
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -17,6 +18,7 @@ from config.policy.normalisation import AmbiguousTargetError, parse_authority
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pydantic_core import ErrorDetails
     from pydantic_settings import PydanticBaseSettingsSource
 
 PREFIX = "EGRESS_"
@@ -53,6 +55,11 @@ LATER = frozenset(
 )
 """Settings of the contract that this version does not have: refused unless `off`."""
 
+MIN_SECONDS, MAX_SECONDS = 1, 3600
+"""Range of the timeouts."""
+_DESTINATIONS = ("stdout", "stderr", "off")
+"""Of the access log, when it is no file."""
+
 Address = tuple[str, int]
 
 
@@ -86,7 +93,47 @@ def _listen(value: Any) -> Any:
 
 
 def _networks(value: Any) -> Any:
-    return tuple(ipaddress.ip_network(part) for part in _split(value)) if isinstance(value, str) else value
+    return tuple(map(_network, _split(value))) if isinstance(value, str) else value
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is no network, for example 10.0.0.0/8 or fd00::/8") from None
+    raise ValueError(f"{text!r} has host bits set: did you mean {meant}?")
+
+
+def _destination(value: Any) -> Any:
+    """Refuse a file name without `/`: a misspelt `stdout` would make a file of that name."""
+    if not isinstance(value, str) or value in _DESTINATIONS or "/" in value:
+        return value
+    words = "a file name holds a '/'" + (f", as ./{value}" if value else "")
+    close = difflib.get_close_matches(value.lower(), _DESTINATIONS, n=1)
+    meant = f": did you mean {close[0]}?" if close else ""
+    raise ValueError(f"{value!r} is neither stdout, stderr nor off, and {words}{meant}")
+
+
+def _message(detail: ErrorDetails) -> str:
+    """Return what is wrong with a value, in the words of this page."""
+    given = detail["input"]
+    match detail["type"]:
+        case "bool_parsing" | "bool_type":
+            return f"{given!r} is neither true nor false"
+        case "literal_error":
+            return f"{given!r} is neither {' nor '.join(get_args(Settings.model_fields['default_action'].annotation))}"
+        case "int_parsing" | "int_parsing_size" | "int_from_float" | "greater_than_equal" | "less_than_equal":
+            return f"{given!r} is not a whole number of seconds from {MIN_SECONDS} to {MAX_SECONDS}"
+        case "string_pattern_mismatch":
+            return f"{given!r} is not namespace/name, for example egress-direct/egress"
+        case "value_error":
+            return str(detail["ctx"]["error"])
+        case _:
+            return detail["msg"]
 
 
 def _resolve(value: Any) -> Any:
@@ -139,15 +186,15 @@ class Settings(BaseSettings):
         tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], NoDecode, BeforeValidator(_networks)
     ] = ()
     """CIDRs exempt from the private-address guard, comma-separated."""
-    access_log: Annotated[str, Field(min_length=1)] = "stdout"
-    """`stdout`, `stderr`, a file, or `off`."""
+    access_log: Annotated[str, BeforeValidator(_destination)] = "stdout"
+    """`stdout`, `stderr`, a file name with a `/` in it, or `off`."""
     strict: bool = True
     """`true`: a manifest fault stops the start; `false`: the faulty part fails closed and the rest serves."""
     default_action: Literal["allow", "deny"] = "allow"
     """For a route that no authorization rule covers."""
-    keepalive_timeout: Annotated[int, Field(ge=1, le=3600)] = 75
+    keepalive_timeout: Annotated[int, Field(ge=MIN_SECONDS, le=MAX_SECONDS)] = 75
     """How long a caller's idle connection is kept. Unit: seconds."""
-    drain_timeout: Annotated[int, Field(ge=1, le=3600)] = 30
+    drain_timeout: Annotated[int, Field(ge=MIN_SECONDS, le=MAX_SECONDS)] = 30
     """How long requests may go on after SIGTERM. Unit: seconds."""
 
 
@@ -164,10 +211,11 @@ def settings_from_environ(environ: Mapping[str, str] = os.environ) -> Settings:
     try:
         settings = Settings(**{name: value for name, value in known.items() if name in Settings.model_fields})  # type: ignore[arg-type]
     except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
+        for detail in error.errors(include_url=False):
             name = f"{PREFIX}{str(detail['loc'][0]).upper()}"
-            message = detail["msg"].removeprefix("Value error, ")
-            findings.append(Finding("invalid-setting", f"{name}: {message}", hint="see docs/settings.md"))
+            message = _message(detail)
+            hint = "" if message.endswith("?") else "see docs/settings.md"
+            findings.append(Finding("invalid-setting", f"{name}: {message}", hint=hint))
     if findings:
         raise ConfigErrors(findings)
     return settings

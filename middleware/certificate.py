@@ -55,7 +55,8 @@ def peer_from_certificate(pem: str) -> Peer:
     except InvalidSpiffeIdError as error:
         raise InvalidSvidError(f"no SPIFFE ID in the URI SAN: {error}") from None
     dns_names = names.get_values_for_type(x509.DNSName) if names else []
-    return Peer(spiffe_id, (*uris, *dns_names), issuer, subject, pem)
+    not_after = certificate.not_valid_after_utc.timestamp()
+    return Peer(spiffe_id, (*uris, *dns_names), issuer, subject, pem, not_after)
 
 
 def _extension(certificate: x509.Certificate, kind: type[E]) -> E | None:

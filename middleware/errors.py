@@ -35,6 +35,12 @@ class IdentityRequiredError(GatewayError):
     reason = "identity_required"
 
 
+class CertificateExpiredError(IdentityRequiredError):
+    """The connection, or the TLS 1.2 session it resumed, outlived the certificate it was made with."""
+
+    headers = ((b"connection", b"close"),)
+
+
 class AuthorizationDeniedError(GatewayError):
     """No rule allowed the request, or one denied it."""
 

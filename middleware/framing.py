@@ -26,9 +26,7 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110 section 7.6.1, with the older names that RFC 2616 section 13.5.1 listed."""
 
-_REQUEST_ONLY = frozenset(
-    {b"host", b"content-length", b"expect", b"x-forwarded-client-cert", b"x_forwarded_client_cert"}
-)
+_REQUEST_ONLY = frozenset({b"host", b"content-length", b"expect", b"x-forwarded-client-cert"})
 """Written anew for the origin, answered by the server (`Expect`), or a claim of identity that nobody here may make."""
 
 _MAX_LENGTH_DIGITS = 18
@@ -42,7 +40,8 @@ def end_to_end(headers: Iterable[tuple[bytes, bytes]], dropped: frozenset[bytes]
     named = [value for name, value in headers if name == b"connection"]
     if named:
         gone = gone | {token.strip().lower() for value in named for token in value.split(b",")}
-    return [pair for pair in headers if pair[0] not in gone]
+    # Origins that fold `_` to `-`, as CGI does, would read `Transfer_Encoding` as what it looks like.
+    return [pair for pair in headers if pair[0] not in gone and pair[0].replace(b"_", b"-") not in gone]
 
 
 def request_headers(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:

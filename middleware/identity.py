@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from middleware.certificate import InvalidSvidError, peer_from_certificate
 from middleware.context import request_context
-from middleware.errors import IdentityRequiredError
+from middleware.errors import CertificateExpiredError, IdentityRequiredError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -34,5 +34,7 @@ class IdentityMiddleware:
             raise IdentityRequiredError(str(error)) from None
         if peer.spiffe_id.trust_domain not in self.trust_domains:
             raise IdentityRequiredError("the trust domain is not accepted")
+        if context.start_time > peer.not_after:
+            raise CertificateExpiredError("the certificate has expired since the connection was made")
         context.peer = peer
         await self.app(scope, receive, send)

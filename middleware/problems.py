@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import traceback
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING
@@ -46,8 +47,15 @@ class ProblemMiddleware:
         except asyncio.CancelledError:
             # Only a server that ends cancels a request; the task ends here anyway.
             await _answer(ShuttingDownError("the time to drain was over"), context, scope, send)
-        except Exception as error:
-            logger.exception("unexpected error", extra={"decision_id": context.decision_id})
+        except Exception as error:  # noqa: BLE001  answered and logged
+            # Without the exception's own text, which may quote a message.
+            frames = traceback.extract_tb(error.__traceback__)[-12:]
+            facts = {
+                "decision_id": context.decision_id,
+                "exception": type(error).__name__,
+                "frames": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+            }
+            logger.error("unexpected error", extra=facts)  # noqa: TRY400
             await _answer(GatewayError(f"unexpected {type(error).__name__}"), context, scope, send)
 
 

@@ -51,7 +51,8 @@ class RoutingMiddleware:
 def _route(scope: Scope, context: RequestContext) -> None:
     if scope["http_version"] not in _VERSIONS:
         raise HttpVersionNotSupportedError(f"HTTP/{scope['http_version']}")
-    if scope["method"].upper() in _REFUSED_METHODS:  # some origins fold the case
+    if scope["method"] in _REFUSED_METHODS or scope["method"] != scope["method"].upper():
+        # Methods are case-sensitive, but some origins fold them: `delete` would slip a rule on DELETE.
         raise MethodNotAllowedError(scope["method"])
     if context.peer is None:
         raise RuntimeError("routing was reached without an identity")

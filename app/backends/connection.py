@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,6 @@ MAX_INTERIM_RESPONSES = 16
 """1xx answers before the real one."""
 
 _FIRST_FINAL_STATUS = 200
-_BODYLESS = frozenset({204, 304})
 
 
 @dataclass(slots=True)
@@ -101,9 +101,23 @@ class OriginConnection(asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> bool:
-        """Note the end of input; for a body without a length it is the end of the body."""
+        """Note the end of input; if the origin announced it, it is the end of a body without a length."""
+        if self._head is not None and not self._delimited and self._error is None and self._is_announced():
+            self._complete = True  # RFC 9112 section 6.3, item 8
         self._end_of_input()
         return False
+
+    def _is_announced(self) -> bool:
+        """Tell an orderly end from a cut: over TLS the end is announced by close_notify (RFC 8446 section 6.1)."""
+        ssl_object = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        if ssl_object is None:
+            return True
+        try:
+            return not ssl_object.read(1)
+        except ssl.SSLZeroReturnError:
+            return True
+        except ssl.SSLError:
+            return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail whoever waits."""
@@ -139,7 +153,7 @@ class OriginConnection(asyncio.Protocol):
         if self._head_bytes > MAX_HEAD_BYTES or len(self._headers) >= MAX_HEADER_FIELDS:
             self._fail("the response head is too large")
             return
-        self._headers.append((name.lower(), value))
+        self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Hand out a final head; skip an interim one."""
@@ -187,6 +201,11 @@ class OriginConnection(asyncio.Protocol):
             self._complete = True
 
     # the exchange
+
+    @property
+    def is_made(self) -> bool:
+        """Whether there is a transport, which owns the socket."""
+        return self._transport is not None
 
     @property
     def is_reusable(self) -> bool:
@@ -268,8 +287,6 @@ class OriginConnection(asyncio.Protocol):
         if self._eof:
             return
         self._eof = True
-        if self._head is not None and not self._complete and not self._delimited and self._error is None:
-            self._complete = True  # RFC 9112 section 6.3, item 8: the body ends with the connection, not with its loss
         self._wake()
 
     def fail(self, error: Exception) -> None:

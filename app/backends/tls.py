@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from pathlib import Path
 
 
 class TrustRootsError(Exception):
@@ -23,24 +24,34 @@ def client_context() -> ssl.SSLContext:
     context.hostname_checks_common_name = False
     context.set_alpn_protocols(["http/1.1"])
     file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    named = " and ".join(
+        f"{name}={value}" for name, value in (("SSL_CERT_FILE", file), ("SSL_CERT_DIR", directory)) if value
+    )
+    if not named:  # an empty variable names nothing either, though OpenSSL would take it for a name
+        file, directory = _system_roots()
+    missing = [part for part in (directory or "").split(os.pathsep) if part and not Path(part).is_dir()]
+    if missing:  # OpenSSL takes a missing directory for an empty one
+        raise TrustRootsError(f"SSL_CERT_DIR={directory}: {missing[0]} is no directory")
     try:
-        if file or directory:
-            context.load_verify_locations(file or None, directory or None)
-        else:
-            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        context.load_verify_locations(file or None, directory or None)
     except (OSError, ssl.SSLError) as error:
-        named = " and ".join(
-            f"{name}={value}" for name, value in (("SSL_CERT_FILE", file), ("SSL_CERT_DIR", directory)) if value
-        )
-        raise TrustRootsError(f"no trust roots can be loaded from {named}: {error}") from error
-    if directory and not os.path.isdir(directory):  # noqa: PTH112  OpenSSL takes a missing directory for an empty one
-        raise TrustRootsError(f"SSL_CERT_DIR={directory} is no directory")
+        raise TrustRootsError(f"no trust roots can be loaded from {named or file}: {error}") from error
     return context
+
+
+def _system_roots() -> tuple[str | None, str | None]:
+    """Return the file and directory that OpenSSL was built to look in, as far as they exist."""
+    paths = ssl.get_default_verify_paths()
+    file = paths.openssl_cafile if Path(paths.openssl_cafile).is_file() else None
+    directory = paths.openssl_capath if Path(paths.openssl_capath).is_dir() else None
+    if file is None and directory is None:
+        raise TrustRootsError("this system has no trust roots where OpenSSL looks: set SSL_CERT_FILE")
+    return file, directory
 
 
 _UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
 """X509_V_ERR of a chain that leads to no trust root. Source: OpenSSL's x509_vfy.h."""
-_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 """What OpenSSL, depending on its version, makes of an answer that is no TLS."""
 
 
@@ -49,7 +60,6 @@ def tls_failure(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         hint = "; SSL_CERT_FILE can name its CA" if error.verify_code in _UNKNOWN_ISSUER else ""
         return f"{error.verify_message}{hint}"
-    if not isinstance(error, ssl.SSLError) or not error.reason:
-        return f"TLS failed: {type(error).__name__}"
-    hint = ": does the origin speak plain HTTP?" if error.reason in _NO_TLS else ""
-    return f"TLS failed: {error.reason.lower().replace('_', ' ')}{hint}"
+    reason: str = getattr(error, "reason", None) or type(error).__name__  # an end of the stream has none
+    hint = ": does the origin speak plain HTTP?" if reason in _NO_TLS else ""
+    return f"TLS failed: {reason.lower().replace('_', ' ') if reason.isupper() else reason}{hint}"

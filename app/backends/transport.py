@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING
 
 import httpx
@@ -13,6 +12,7 @@ from app.backends.errors import OriginConnectError, OriginError, OriginProtocolE
 from app.backends.tls import tls_failure
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
     from app.backends.connection import ResponseHead
@@ -97,8 +97,9 @@ class OriginTransport(httpx.AsyncBaseTransport):
         """
         head = _request_head(method, target, headers)
         chunked = any(name == b"transfer-encoding" for name, _ in headers)
+        retried = False
         while True:
-            connection, reused = await self._acquire()
+            connection, reused = await self._acquire(fresh=retried)
             upload: asyncio.Task[None] | None = None
             try:
                 connection.begin(method)
@@ -113,7 +114,9 @@ class OriginTransport(httpx.AsyncBaseTransport):
                 stale = reused and isinstance(error, OriginProtocolError) and not connection.has_answered
                 if not (stale and body is None and method in _REPEATABLE):
                     raise
-                # The origin had closed an idle connection: that was no answer to this request.
+                # The origin had closed an idle connection: that was no answer to this request. Once is enough: one that
+                # closes because of this request would be sent it again for every idle connection.
+                retried = True
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send an httpx request. Errors come as httpx's own; of its timeouts, `read` is kept."""
@@ -146,9 +149,9 @@ class OriginTransport(httpx.AsyncBaseTransport):
             return
         self._idle[connection] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._expire, connection)
 
-    async def _acquire(self) -> tuple[OriginConnection, bool]:
-        """Return a connection, the one used last first, and whether it was used before."""
-        while self._idle:
+    async def _acquire(self, *, fresh: bool) -> tuple[OriginConnection, bool]:
+        """Return a connection, the one used last first unless a fresh one is wanted, and whether it was used before."""
+        while self._idle and not fresh:
             connection, expiry = self._idle.popitem()
             expiry.cancel()
             if connection.is_open:
@@ -163,15 +166,19 @@ class OriginTransport(httpx.AsyncBaseTransport):
     async def _connect(self) -> OriginConnection:
         upstream = self._upstream
         sock = await self._dialer.dial(upstream.host, upstream.port)
+        connection = OriginConnection()
         try:
-            _, connection = await asyncio.get_running_loop().create_connection(
-                OriginConnection,
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection,
                 sock=sock,
                 ssl=self._tls_context,
                 server_hostname=upstream.tls.server_name if upstream.tls else None,
             )
         except BaseException as error:
-            sock.close()
+            if connection.is_made:
+                connection.abort()  # its transport owns the socket: closing that here would free a number in use
+            else:
+                sock.close()
             if isinstance(error, OSError) and not isinstance(error, TimeoutError):
                 raise OriginConnectError(f"{upstream.host}: {tls_failure(error)}") from error
             raise

@@ -67,13 +67,11 @@ class CertificateDirectory:
                 return
         self._write(leaf.name, *authority.issue(leaf, self.lifetime), why=why)
 
-    def existing(self, name: str) -> Leaf | None:
-        """Return what the certificate that is there says; nothing without one, or when all is made anew."""
+    def existing(self, name: str) -> Leaf:
+        """Return what the certificate that is there says: nothing without one, or when all is made anew."""
         path, _ = self._paths(name)
         certificate = self._read(path) if path.exists() and not self.force else None
-        if certificate is None:
-            return None
-        stated = _names(certificate)
+        stated = _names(certificate) if certificate else []
         uris = [general.value for general in stated if isinstance(general, x509.UniformResourceIdentifier)]
         names = [str(general.value) for general in stated if isinstance(general, (x509.DNSName, x509.IPAddress))]
         return Leaf(name, uris=tuple(uris), names=tuple(names))
@@ -241,12 +239,13 @@ def ca(  # noqa: PLR0913 - one parameter an option
     files = CertificateDirectory(directory, timedelta(days=days), force)
     # A default is no wish: what an earlier run was asked for stays.
     asked = {name for name in context.params if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
-    if there := files.existing(gateway.name):
-        names = gateway.names if "gateway_names" in asked else there.names
-        uris = gateway.uris if "trust_domain" in asked else there.uris
-        gateway = replace(gateway, names=names, uris=uris)
+    there = files.existing(gateway.name)
+    if "gateway_names" not in asked:
+        gateway = replace(gateway, names=there.names or gateway.names)
+    if "trust_domain" not in asked:
+        gateway = replace(gateway, uris=there.uris or gateway.uris)
     if not asked & {"clients", "trust_domain"}:
-        leaves = [replace(leaf, uris=(files.existing(leaf.name) or leaf).uris) for leaf in leaves]
+        leaves = [replace(leaf, uris=files.existing(leaf.name).uris or leaf.uris) for leaf in leaves]
     authority = files.authority("ca", "egress-gateway throw-away mesh CA")
     for leaf in (gateway, *leaves):
         files.leaf(authority, leaf)

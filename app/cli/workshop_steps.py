@@ -178,8 +178,8 @@ STEPS = (
                 "team-a asks a host that is not configured",
                 Request("localhost", "/"),
                 Expected(404, body="route not found"),
-                "only hosts with a ServiceEntry can be reached (this one is localhost, as the demo's certificate for the"
-                " gateway holds that name: another name would end the call in the TLS handshake already)",
+                "only hosts with a ServiceEntry can be reached; it is localhost that is asked for, as the demo's"
+                " certificate holds that name: with another one the caller itself would end the handshake",
             ),
         ),
     ),

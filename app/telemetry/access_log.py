@@ -34,6 +34,10 @@ MAX_LOGGED_PATH = 512
 """Bytes of a path that was refused; a canonical one is logged whole."""
 
 
+MAX_LONG_VALUE = 200
+"""Characters that are kept of a value in a line that would be longer than a pipe takes at once."""
+
+
 class AccessLogError(Exception):
     """The access log cannot be opened."""
 
@@ -269,7 +273,16 @@ def _policy_reason(context: RequestContext) -> str | None:
 
 def encode(fields: dict[str, Any]) -> bytes:
     """Return the line: what python-json-logger writes for a record with these fields."""
-    return json.dumps(fields).encode() + b"\n"
+    line = json.dumps(fields).encode() + b"\n"
+    if len(line) <= select.PIPE_BUF:
+        return line
+    # Several workers may share a pipe, where only a write of this size stays in one piece.
+    short = {name: _shortened(value) if name != "src.identity" else value for name, value in fields.items()}
+    return json.dumps(short).encode() + b"\n"
+
+
+def _shortened(value: Any) -> Any:
+    return f"{value[:MAX_LONG_VALUE]}..." if isinstance(value, str) and len(value) > MAX_LONG_VALUE else value
 
 
 def _timestamp(unix_seconds: float) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from config.compiler.attachment import Level, attach_policies
 from config.compiler.policies import compile_request_headers, compile_rules
+from config.compiler.refusals import REFUSED_HOST, UNUSABLE, hosts_of_refused, targets_of_refused
 from config.errors import Finding, Severity, nearest
 from config.policy.authorization import Authorization
 from config.policy.rules import Action, Rule
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from config.compiler.attachment import Attachment
     from config.errors import Location
-    from config.manifests import Document
     from config.model.backend import AgentgatewayBackend
     from config.model.gateway import Gateway
     from config.model.policy import AgentgatewayPolicy
@@ -91,8 +91,7 @@ class _Compiler:
     authorizations: dict[tuple[int, ...], Authorization] = field(default_factory=dict)
 
     def compile(self, revision: str) -> Snapshot:
-        for document in self.resources.refused:
-            self.denied_targets |= _targets_of_refused(document)
+        refused_hosts = self._deny_what_was_refused()
         for attachment in self.attachments:
             target = attachment.level, attachment.target
             self.policies_of.setdefault(target, []).append(attachment.policy)
@@ -111,24 +110,44 @@ class _Compiler:
                 continue
             for index, pattern in enumerate(entry.model.spec.hosts):
                 host = pattern.lower()
-                table, key = (wildcards, host[2:]) if host.startswith("*.") else (exact, host)
+                table, key = _place(host, exact, wildcards)
                 if winner := table.get(key):
-                    self._warn(
-                        "host-conflict",
-                        f"{host} also belongs to {winner.name}, which is in force",
-                        entry.locate("spec", "hosts", index),
-                    )
+                    message = f"{host} also belongs to {winner.name}, which is in force"
+                    place = entry.locate("spec", "hosts", index)
+                    self._shadowed("host-conflict", message, place, (Level.SERVICE_ENTRY, entry.name))
                     continue
                 ports = frozenset(port.number for port in entry.model.spec.ports)
                 route = self._route(entry, routes.get(entry.name, []), backends, host)
                 table[key] = VirtualHost(entry.name, ports, route)
+        for host in refused_hosts:
+            # Else a wildcard would take them, past the policies of their own service.
+            table, key = _place(host, exact, wildcards)
+            table.setdefault(key, REFUSED_HOST)
         return Snapshot(revision, self.gateway.name, exact, wildcards)
+
+    def _deny_what_was_refused(self) -> set[str]:
+        """Deny the targets of what could not be read, and return the hosts of such services."""
+        for document in self.resources.refused:
+            self.denied_targets |= targets_of_refused(document)
+        hosts: set[str] = set()
+        for document in self.resources.refused_services:
+            hosts |= hosts_of_refused(document)
+        if "" in hosts:
+            self.denied_targets.add("")
+        return hosts - {""}
 
     def _error(self, code: str, message: str, place: Location, hint: str = "") -> None:
         self.findings.append(Finding(code, message, place, hint))
 
     def _warn(self, code: str, message: str, place: Location, hint: str = "") -> None:
         self.findings.append(Finding(code, message, place, hint, severity=Severity.WARNING))
+
+    def _shadowed(self, code: str, message: str, place: Location, target: tuple[Level, str]) -> None:
+        """Report what is not in force: a warning, but a fault where a policy goes out of force with it."""
+        if target in self.policies_of:
+            self._error(code, f"{message}, and the policies of this one are not", place)
+        else:
+            self._warn(code, message, place)
 
     def _dangling(self, kind: str, name: str, place: Location, known: Collection[str]) -> None:
         """Report a reference to nothing, unless what it refers to was refused and reported itself."""
@@ -181,7 +200,8 @@ class _Compiler:
         for name, routes in result.items():
             for route in routes[1:]:
                 place = route.document.location
-                self._warn("shadowed-route", f"{routes[0].name} already takes every request of {name}", place)
+                message = f"{routes[0].name} already takes every request of {name}"
+                self._shadowed("shadowed-route", message, place, (Level.ROUTE, route.name))
         return result
 
     def _route(
@@ -233,7 +253,7 @@ class _Compiler:
         policies = [self.policies_of.get(target, []) for target in targets]
         rules = [rule for level in policies for policy in level for rule in self.rules[policy.key]]
         if "" in self.denied_targets or not self.denied_targets.isdisjoint(target for _, target in targets):
-            rules.insert(0, Rule(f"{name}#unusable-manifest", Action.DENY, None))
+            rules.insert(0, Rule(f"{name}#{UNUSABLE}", Action.DENY, None))
         headers: HeaderRewrite | None = None
         for level in policies:
             # The oldest policy of the strongest level that has one.
@@ -257,6 +277,13 @@ class _Compiler:
         )
 
 
+def _place(
+    host: str, exact: dict[str, VirtualHost], wildcards: dict[str, VirtualHost]
+) -> tuple[dict[str, VirtualHost], str]:
+    """Return the table that a host or `*.suffix` belongs to, and its key there."""
+    return (wildcards, host[2:]) if host.startswith("*.") else (exact, host)
+
+
 def _named(name: str, upstream: Upstream) -> Backend:
     """Name an upstream, and work out the `Host` it is sent."""
     try:
@@ -266,47 +293,3 @@ def _named(name: str, upstream: Upstream) -> Backend:
         port = "" if upstream.port == default_port else f":{upstream.port}"
         return Backend(name, upstream, f"{upstream.host}{port}".encode())
     return Backend(name, upstream, None)
-
-
-_HARMLESS_BLOCKS = frozenset(
-    {
-        "traffic.directResponse",
-        "traffic.retry",
-        "traffic.timeouts",
-        "frontend.accessLog",
-        "frontend.metrics",
-        "frontend.tracing",
-    }
-)
-"""Policy blocks whose absence opens nothing and lets no spoofed header through."""
-
-
-def _targets_of_refused(document: Document) -> set[str]:
-    """Return what is denied because a document could not be read: its targets, or everything where they are unclear.
-
-    A policy that holds harmless blocks only is simply left out.
-    """
-    everything = {""}
-    spec, metadata = document.data.get("spec"), document.data.get("metadata")
-    if not isinstance(spec, dict) or not isinstance(metadata, dict):
-        return everything
-    if document.data.get("kind") == "HTTPRoute":
-        return _names(spec.get("parentRefs"), metadata) or everything
-    sections = {
-        name: block for name, block in spec.items() if name not in {"targetRefs", "targetSelectors", "strategy"}
-    }
-    blocks = {
-        f"{name}.{inner}" for name, block in sections.items() for inner in (block if isinstance(block, dict) else [""])
-    }
-    if blocks and blocks <= _HARMLESS_BLOCKS:
-        return set()
-    return _names(spec.get("targetRefs"), metadata) or everything
-
-
-def _names(references: Any, metadata: dict[str, Any]) -> set[str]:
-    """Return the `namespace/name` of every reference, or nothing where one of them cannot be told."""
-    if not isinstance(references, list):
-        return set()
-    names = [reference.get("name") if isinstance(reference, dict) else None for reference in references]
-    namespace = metadata.get("namespace") or "default"
-    return {f"{namespace}/{name}" for name in names} if all(isinstance(name, str) for name in names) else set()

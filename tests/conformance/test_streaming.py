@@ -253,7 +253,7 @@ def test_both_directions_stream_at_once(gateway: Gateway, pki: Pki, origin: Orig
 def test_an_answer_without_a_length_ends_with_its_connection(gateway: Gateway, pki: Pki, origin: Origin) -> None:
     def until_the_end(exchange: Exchange) -> None:
         exchange.send(b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * 100_000)
-        exchange.reset()
+        exchange.end()
 
     origin.handlers["/repos/until"] = until_the_end
     assert len(gateway.ask(pki.team_a, "/repos/until").body) == 100_000

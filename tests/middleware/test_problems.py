@@ -159,7 +159,10 @@ async def test_an_unexpected_error_is_500_and_stays_in_the_process_log(caplog: p
     assert (call.status, call.content) == (500, b"internal error")
     assert call.headers[b"x-egress-decision-id"].decode() == recorded[0].decision_id
     assert (recorded[0].reason, recorded[0].error) == ("internal_error", "unexpected LookupError")
-    assert "the secret reason" in caplog.text
+    (record,) = caplog.records
+    assert (record.exception, record.decision_id) == ("LookupError", recorded[0].decision_id)  # type: ignore[attr-defined]
+    assert "failing" in record.frames[-1]  # type: ignore[attr-defined]
+    assert "the secret reason" not in str(vars(record))
 
 
 @pytest.mark.parametrize("error", [UpstreamAbortedError("cut"), AuthorizationDeniedError("x"), LookupError("x")])

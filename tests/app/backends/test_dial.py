@@ -177,9 +177,18 @@ async def test_a_name_is_resolved_once_so_that_the_checked_address_is_the_dialle
 async def test_a_name_for_a_forbidden_address_is_never_dialled(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = Resolver(monkeypatch, address)
 
-    with pytest.raises(OriginConnectError, match="no address that may be dialled"):
+    with pytest.raises(OriginConnectError, match="no address that may be dialled") as caught:
         await Dialer().dial("rebound.example.com", 443)
     assert resolver.dialled == []
+    assert f": {ipaddress.ip_address(address.partition('%')[0])} (EGRESS_DIAL_ALLOW" in str(caught.value)
+
+
+@in_loop
+async def test_of_many_refused_addresses_the_first_few_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Resolver(monkeypatch, *(f"10.0.0.{number}" for number in range(9)))
+
+    with pytest.raises(OriginConnectError, match=r": 10\.0\.0\.0, 10\.0\.0\.1, 10\.0\.0\.2, 10\.0\.0\.3 and 5 more \("):
+        await Dialer().dial("many.example.com", 443)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "169.254.169.254", "::1", "240.240.0.7"])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.backends.tls import TrustRootsError, client_context
+from app.backends.tls import TrustRootsError, client_context, tls_failure
 from tests.support.tls import MESH, authority
 
 if TYPE_CHECKING:
@@ -52,3 +52,14 @@ def test_a_file_without_certificates_is_an_error(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(TrustRootsError, match=r"SSL_CERT_FILE=.*roots\.pem"):
         client_context()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConnectionResetError(104, "reset"), "TLS failed: ConnectionResetError"),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), "TLS failed: SSLEOFError"),
+    ],
+)
+def test_a_handshake_that_ended_without_a_reason_is_told_by_its_error(error: OSError, told: str) -> None:
+    assert tls_failure(error) == told

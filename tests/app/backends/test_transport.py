@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from app.backends import transport as transport_module
+from app.backends.connection import OriginConnection
 from app.backends.dial import Dialer
 from app.backends.errors import OriginConnectError, OriginProtocolError
 from app.backends.tls import client_context
@@ -442,7 +443,10 @@ UNPROVEN: dict[str, tuple[Callable[[], ssl.SSLContext], str]] = {
         lambda: server_context(Leaf("origin.test", names=("127.0.0.1",))),
         "Hostname mismatch",
     ),
-    "an authority of its own": (lambda: server_context(ORIGIN, issuer="stranger"), "unable to get local issuer"),
+    "an authority of its own": (
+        lambda: server_context(ORIGIN, issuer="stranger"),
+        "unable to get local issuer certificate; SSL_CERT_FILE",
+    ),
     "expired": (lambda: server_context(ORIGIN, timedelta(seconds=-1)), "expired"),
     "no server's": (
         lambda: server_context(Leaf("origin", names=("origin.test",), usages=(CLIENT_AUTH,))),
@@ -480,7 +484,9 @@ async def test_a_plain_text_origin_is_never_a_fallback_for_tls(trusting: ssl.SSL
         await origin.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
 
     async with serving(script) as origin, opened(origin.port, trusting) as transport:
-        with pytest.raises(OriginConnectError):
+        with pytest.raises(
+            OriginConnectError, match=r"^origin\.test: TLS failed: .*: does the origin speak plain HTTP\?$"
+        ):
             await transport.exchange("GET", "/secret", HEADERS)
     assert b"secret" not in received
 
@@ -589,3 +595,31 @@ async def test_httpx_cannot_be_led_to_another_origin(url: str) -> None:
         with pytest.raises(httpx.UnsupportedProtocol):
             await client.get(url)
         assert origin.accepted == 0
+
+
+@in_each_loop
+async def test_a_caller_who_leaves_as_the_connection_is_made_harms_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, trusting: ssl.SSLContext
+) -> None:
+    made = OriginConnection.connection_made
+    leaving: list[asyncio.Task[OriginResponse]] = []
+
+    def leave(connection: OriginConnection, transport: asyncio.BaseTransport) -> None:
+        made(connection, transport)
+        if leaving:
+            leaving.pop().cancel()  # after the transport exists, before its task goes on
+
+    monkeypatch.setattr(OriginConnection, "connection_made", leave)
+
+    async def script(origin: Downstream) -> None:
+        while True:
+            await origin.answer()
+
+    async with serving(script, server_context(ORIGIN)) as origin:
+        for _ in range(6):
+            async with opened(origin.port, trusting) as transport:
+                task = asyncio.create_task(transport.exchange("GET", "/a", HEADERS))
+                leaving.append(task)
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                assert await content(await transport.exchange("GET", "/b", HEADERS)) == b"ok"

@@ -66,6 +66,16 @@ def test_force_makes_everything_anew(tmp_path: Path) -> None:
     assert all(after[name] != before[name] for name in before)
 
 
+def test_force_does_not_mind_what_lies_there(tmp_path: Path) -> None:
+    run(tmp_path, "--gateway-name", "gw.example")
+    (tmp_path / "team-a.pem").write_text("mine")
+
+    result = run(tmp_path, "--force")
+
+    assert result.output.count("(--force)") == 4
+    assert "localhost" in names(tmp_path / "gateway.pem")
+
+
 def test_a_client_that_changes_its_identity_is_issued_anew(tmp_path: Path) -> None:
     run(tmp_path, "--client", "x=a/b")
     run(tmp_path, "--trust-domain", "example.org", "--client", "x=a/b")
@@ -73,11 +83,54 @@ def test_a_client_that_changes_its_identity_is_issued_anew(tmp_path: Path) -> No
     assert names(tmp_path / "x.pem") == ["spiffe://example.org/ns/a/sa/b"]
 
 
+def test_defaults_do_not_replace_what_an_earlier_run_was_asked_for(tmp_path: Path) -> None:
+    run(tmp_path, "--trust-domain", "example.org", "--gateway-name", "gw.example", "--client", "team-a=x/y")
+    before = contents(tmp_path)
+
+    for arguments in ((), ("--client", "team-w=team-w/w"), ("--days", "7")):
+        result = run(tmp_path, *arguments)
+        assert result.exit_code == 0
+        assert "replaced" not in result.output
+        assert f"  kept  {tmp_path / 'gateway.pem'}\n" in result.output
+
+    assert {name: content for name, content in contents(tmp_path).items() if name in before} == before
+
+
+def test_names_that_are_asked_for_replace_those_that_differ_and_say_so(tmp_path: Path) -> None:
+    run(tmp_path, "--gateway-name", "a.example", "--gateway-name", "b.example")
+    again = run(tmp_path, "--gateway-name", "b.example", "--gateway-name", "a.example")
+    other = run(tmp_path, "--gateway-name", "b.example", "--gateway-name", "c.example", "--client", "team-a=a/b")
+
+    assert "replaced" not in again.output
+    gateway, client = tmp_path / "gateway.pem", tmp_path / "team-a.pem"
+    assert f"  replaced  {gateway} (names differ: now with c.example, without a.example)\n" in other.output
+    spiffe = "spiffe://cluster.local/ns"
+    why = f"names differ: now with {spiffe}/a/sa/b, without {spiffe}/team-a/sa/team-a"
+    assert f"  replaced  {client} ({why})\n" in other.output
+    assert names(gateway)[1:] == ["b.example", "c.example"]
+
+
+def test_another_trust_domain_leaves_the_names_of_the_gateway(tmp_path: Path) -> None:
+    run(tmp_path, "--gateway-name", "gw.example")
+    run(tmp_path, "--trust-domain", "example.org")
+
+    assert names(tmp_path / "gateway.pem") == ["spiffe://example.org/ns/egress-direct/sa/egress", "gw.example"]
+    assert names(tmp_path / "team-a.pem") == ["spiffe://example.org/ns/team-a/sa/team-a"]
+
+
+def test_an_expired_certificate_is_replaced_with_the_names_it_had(tmp_path: Path) -> None:
+    authority = CertificateDirectory(tmp_path, timedelta(days=1)).authority("ca", "CA")
+    CertificateDirectory(tmp_path, timedelta(minutes=-1)).leaf(authority, Leaf("gateway", names=("gw.example",)))
+
+    assert f"  replaced  {tmp_path / 'gateway.pem'} (expired)\n" in run(tmp_path).output
+    assert names(tmp_path / "gateway.pem") == ["spiffe://cluster.local/ns/egress-direct/sa/egress", "gw.example"]
+
+
 def test_a_lost_key_is_made_good(tmp_path: Path) -> None:
     run(tmp_path)
     (tmp_path / "team-a-key.pem").unlink()
 
-    assert "made" in next(line for line in run(tmp_path).output.splitlines() if "team-a.pem" in line)
+    assert "replaced" in next(line for line in run(tmp_path).output.splitlines() if "team-a.pem" in line)
     assert (tmp_path / "team-a-key.pem").exists()
 
 
@@ -89,6 +142,7 @@ def test_expired_files_are_replaced(tmp_path: Path) -> None:
     assert run(tmp_path).exit_code == 0
     new = CertificateAuthority.load((tmp_path / "ca.pem").read_bytes(), (tmp_path / "ca-key.pem").read_bytes())
     assert new.signed(x509.load_pem_x509_certificate((tmp_path / "team-a.pem").read_bytes()))
+    assert names(tmp_path / "team-a.pem") == ["spiffe://cluster.local/ns/team-a/sa/team-a"]
 
 
 @pytest.mark.parametrize("damage", ["no key", "not PEM", "signed by another"])
@@ -135,6 +189,16 @@ def test_a_malformed_client_is_refused_before_anything_is_written(tmp_path: Path
     assert result.exit_code == 2
     assert repr(client) in result.output
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("client", "why"),
+    [("team-y=team-y", ""), ("x=spiffe://cluster.local", ": no path: this names a trust domain, not a workload")],
+)
+def test_a_malformed_identity_is_told_what_may_stand_there(tmp_path: Path, client: str, why: str) -> None:
+    forms = "NAME=NAMESPACE/SERVICEACCOUNT or NAME=spiffe://cluster.local/ns/NAMESPACE/sa/SERVICEACCOUNT"
+
+    assert f"--client: write {forms}, not '{client}'{why}\n" in run(tmp_path, "--client", client).output
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.listeners import uvicorn_hook
-from app.listeners.uvicorn_hook import REFUSED, SERVER_CONFIG, install, tls_extension
+from app.listeners.uvicorn_hook import SERVER_CONFIG, install
+from app.listeners.uvicorn_protocols import REFUSED, tls_extension
 from middleware.context import CONNECTION, TARGET, Connection
 from tests.support.loops import in_loop, until
 from tests.support.tls import TEAM_A, TEAM_B, svid
@@ -58,6 +59,10 @@ class KeepingTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += bytes(data)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high
+        assert low is None
 
     def close(self) -> None:
         self.closed = True

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -223,6 +224,16 @@ def test_the_standard_streams_can_be_written_to(destination: str, capfd: pytest.
     sink.close()
 
     assert getattr(capfd.readouterr(), destination.removeprefix("std")) == "a line\n"
+
+
+@pytest.mark.parametrize("destination", ["stdout", "stderr"])
+def test_a_stream_that_is_closed_is_an_error_that_names_the_setting(
+    destination: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, destination, None)
+
+    with pytest.raises(AccessLogError, match=f"EGRESS_ACCESS_LOG={destination} cannot be opened"):
+        open_sink(destination)
 
 
 def test_off_drops_every_line() -> None:

@@ -530,3 +530,40 @@ def test_an_unreadable_file_denies_everything() -> None:
     assert findings == []
     assert snapshot is not None
     assert (allowed(snapshot), allowed(snapshot, "other.example.org")) == (False, False)
+
+
+WILDCARD = service("rest", '"*.example.org"')
+
+
+def test_the_host_of_a_refused_service_is_not_given_to_a_wildcard() -> None:
+    refused = service("narrow", "narrow.example.org").replace("protocol: HTTP", "protocol: HTPT")
+    snapshot, _ = snapshot_of(several(SETUP, WILDCARD, refused))
+
+    assert not allowed(snapshot, "narrow.example.org")
+    assert allowed(snapshot, "other.example.org")
+
+
+def test_a_refused_service_whose_hosts_are_unclear_denies_everything() -> None:
+    snapshot, _ = snapshot_of(
+        several(SETUP, WILDCARD, service("narrow", "narrow.example.org").replace("hosts:", "host:"))
+    )
+
+    assert not allowed(snapshot)
+    assert not allowed(snapshot, "other.example.org")
+
+
+def test_a_policy_that_targets_another_namespace_denies() -> None:
+    target = f"{ON_GATEWAY[:-1]}, namespace: other}}"
+
+    assert served(authorization_policy("Deny", "false", target=target)) == (False, False)
+
+
+@pytest.mark.parametrize(("policy", "severity"), [("", Severity.WARNING), (ON_SERVICE, Severity.ERROR)])
+def test_a_service_that_loses_its_host_is_a_fault_if_it_has_policies(policy: str, severity: Severity) -> None:
+    loser = service("zz", HOST)
+    texts = [SETUP, loser]
+    if policy:
+        texts.append(authorization_policy("Deny", "true", target=policy.replace("origin", "zz")))
+    _, findings = snapshot_of(several(*texts))
+
+    assert [(finding.code, finding.severity) for finding in findings] == [("host-conflict", severity)]

@@ -73,6 +73,12 @@ class Exchange:
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *fields]
         self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
+    def end(self) -> None:
+        """End the connection in order, TLS first."""
+        self.closed = True
+        with suppress(OSError):
+            self.sock.unwrap()
+
     def reset(self) -> None:
         """End the connection without an orderly end of TLS."""
         self.closed = True

@@ -1,0 +1,73 @@
+"""What is denied because a manifest could not be used: a start that is not strict goes on without it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from config.policy.authorization import Authorization
+from config.policy.rules import Action, Rule
+from config.snapshot import Route, VirtualHost
+
+if TYPE_CHECKING:
+    from config.manifests import Document
+
+UNUSABLE: Final = "unusable-manifest"
+"""Stands for the rule's index where a manifest, not a rule, denies."""
+_REFUSED: Final = Authorization.of([Rule(f"refused#{UNUSABLE}", Action.DENY, None)])
+REFUSED_HOST: Final = VirtualHost("refused", frozenset(), Route("refused", _REFUSED))
+"""Takes the hosts of a service that could not be read."""
+
+_HARMLESS_BLOCKS = frozenset(
+    {
+        "traffic.directResponse",
+        "traffic.retry",
+        "traffic.timeouts",
+        "frontend.accessLog",
+        "frontend.metrics",
+        "frontend.tracing",
+    }
+)
+"""Policy blocks whose absence opens nothing and lets no spoofed header through."""
+
+
+def targets_of_refused(document: Document) -> set[str]:
+    """Return what is denied because a document could not be read: its targets, or everything where they are unclear.
+
+    A policy that holds harmless blocks only is simply left out.
+    """
+    everything = {""}
+    spec, metadata = document.data.get("spec"), document.data.get("metadata")
+    if not isinstance(spec, dict) or not isinstance(metadata, dict):
+        return everything
+    if document.data.get("kind") == "HTTPRoute":
+        return _names(spec.get("parentRefs"), metadata) or everything
+    sections = {
+        name: block for name, block in spec.items() if name not in {"targetRefs", "targetSelectors", "strategy"}
+    }
+    blocks = {
+        f"{name}.{inner}" for name, block in sections.items() for inner in (block if isinstance(block, dict) else [""])
+    }
+    if blocks and blocks <= _HARMLESS_BLOCKS:
+        return set()
+    return _names(spec.get("targetRefs"), metadata) or everything
+
+
+def _names(references: Any, metadata: dict[str, Any]) -> set[str]:
+    """Return the `namespace/name` of every reference, or nothing where one of them cannot be told."""
+    if not isinstance(references, list):
+        return set()
+    names = [reference.get("name") if isinstance(reference, dict) else None for reference in references]
+    if not all(isinstance(name, str) for name in names):
+        return set()
+    own = metadata.get("namespace") or "default"
+    # A name that nothing has denies everything, so what is no namespace needs no care here.
+    return {f"{reference.get('namespace') or own}/{reference['name']}" for reference in references}
+
+
+def hosts_of_refused(document: Document) -> set[str]:
+    """Return the hosts of a service entry that could not be read; the empty string where they are unclear."""
+    spec = document.data.get("spec")
+    found = spec.get("hosts") if isinstance(spec, dict) else None
+    if not isinstance(found, list) or not found or not all(isinstance(host, str) and host for host in found):
+        return {""}
+    return {host.lower().removesuffix(".") for host in found}

@@ -1,0 +1,1 @@
+"""The proxies that are compared, and how each is told to do the same work."""

@@ -1,0 +1,61 @@
+"""What the pages in `docs` say of names and examples is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app.telemetry.access_log import FIELDS
+from config.loading import load
+from config.resources import _LATER_KINDS, KINDS
+from config.settings import LATER, PREFIX, Settings
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def first_column(text: str) -> list[str]:
+    return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+
+
+def test_the_access_log_page_lists_every_field_in_its_order() -> None:
+    assert tuple(first_column(page("access-log.md"))) == FIELDS
+
+
+def test_the_settings_page_lists_every_setting() -> None:
+    text = page("settings.md")
+
+    assert first_column(text) == [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    assert all(f"`{PREFIX}{name}`" in text for name in LATER)
+
+
+def test_the_manifests_page_names_every_kind() -> None:
+    text = page("manifests.md")
+
+    assert [kind for _, kind in (*KINDS, *_LATER_KINDS) if f"`{kind}`" not in text] == []
+
+
+def test_the_complete_example_loads_without_a_finding(tmp_path: Path) -> None:
+    [example] = re.findall(r"```yaml\n(.*?)```", page("manifests.md"), re.DOTALL)
+    (tmp_path / "example.yaml").write_text(example)
+
+    snapshot, findings = load(Settings(config=(str(tmp_path),)))
+
+    assert findings == ()
+    assert list(snapshot.exact) == ["api.github.com"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_to_pages_and_headings_that_exist(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", path.read_text(encoding="utf-8")):
+        linked = path.parent / target if target else path
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
