@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from app.backends.errors import OriginConnectError, OriginError
@@ -18,6 +17,7 @@ from middleware.errors import (
     UpstreamProtocolError,
 )
 from middleware.framing import end_to_end
+from middleware.moments import http_date
 from middleware.problems import DECISION_ID
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ async def _answer(response: OriginResponse, context: RequestContext, caller: _Ca
     status = response.status
     headers = end_to_end(response.headers, _BODYLESS_ANSWER if status in _NO_LENGTH else _ANSWER)
     if not any(name == b"date" for name, _ in headers):
-        headers.append((b"date", formatdate(usegmt=True).encode()))  # RFC 9110 section 6.6.1
+        headers.append((b"date", http_date()))  # RFC 9110 section 6.6.1
     context.status = status
     await send({"type": "http.response.start", "status": status, "headers": headers})
     while part := await response.read():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from middleware.moments import new_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,7 @@ class RequestContext:
     start_time: float = field(default_factory=time.time)
     """Unix time in seconds."""
     request_id: str = ""
-    decision_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    decision_id: str = field(default_factory=new_uuid)
     peer: Peer | None = None
     attributes: RequestAttributes | None = None
     route: Route | None = None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from middleware.context import RequestContext, bind_context, connection_of
+from middleware.moments import new_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,4 +49,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
-    return str(uuid.uuid4())
+    return new_uuid()

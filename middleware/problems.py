@@ -7,11 +7,11 @@ import json
 import logging
 import traceback
 from dataclasses import dataclass
-from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from middleware.context import request_context
 from middleware.errors import DownstreamClosedError, GatewayError, ShuttingDownError
+from middleware.moments import http_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,7 +79,7 @@ def answer(
 ) -> tuple[int, RawHeaders, bytes]:
     """Return status, headers and body of a local answer, in the form that the caller asked for."""
     status = int(problem.status)
-    own: RawHeaders = [(DECISION_ID, decision_id.encode()), (b"date", formatdate(usegmt=True).encode())]
+    own: RawHeaders = [(DECISION_ID, decision_id.encode()), (b"date", http_date())]
     own += problem.headers
     request_headers = list(request_headers)
     if any(

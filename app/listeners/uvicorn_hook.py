@@ -15,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
@@ -74,6 +75,8 @@ def _prepare(server: Server) -> None:
     config.encoded_headers = [(name, value) for name, value in config.encoded_headers if value != b"uvicorn"]
     config.date_header = False
     config.ws_protocol_class = None
+    if isinstance(config.loaded_app, ProxyHeadersMiddleware):
+        config.loaded_app = config.loaded_app.app  # the socket's address counts, whatever a header says
     protocol = config.http_protocol_class
     if issubclass(protocol, HttpToolsProtocol):
         config.http_protocol_class = HttpToolsGatewayProtocol

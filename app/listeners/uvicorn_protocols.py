@@ -36,6 +36,8 @@ _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([^ \r\n]+) HTT
 _TLS_VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 MAX_PIPELINED = 16
 """Requests that wait behind one; beyond, nothing more is read."""
+MAX_PIPELINED_BYTES = 64 * 1024
+"""The same for h11, which does not count requests."""
 WRITE_BUFFER_BYTES = 64 * 1024
 """Answer bytes that wait for a slow caller, beside what the kernel holds."""
 
@@ -208,6 +210,11 @@ class H11GatewayProtocol(H11Protocol):
         limit = self.config.h11_max_incomplete_event_size
         self.conn = _TargetRecorder(h11.SERVER, *(() if limit is None else (limit,)))
         self.conn.app_state = self.app_state
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.conn.their_state is h11.DONE and len(self.conn.trailing_data[0]) < MAX_PIPELINED_BYTES:
+            self.flow.resume_reading()  # behind a request that is being served; else nobody would notice a departure
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import select
@@ -9,13 +10,13 @@ import stat
 import sys
 import threading
 import time
-import uuid
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from middleware.certificate import InvalidSvidError, peer_from_certificate
 from middleware.context import target_of
+from middleware.moments import new_uuid
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -164,11 +165,11 @@ class AccessLog:
 
     def record_refused(self, connection: Connection, problem: GatewayError, gateway: str) -> str:
         """Log a request that the parser refused, so that no scope exists, and return its decision id."""
-        decision_id = str(uuid.uuid4())
+        decision_id = new_uuid()
         known = {
             "time": _timestamp(time.time()),
             "level": "warning",
-            "request_id": str(uuid.uuid4()),
+            "request_id": new_uuid(),
             "decision_id": decision_id,
             "gateway": gateway,
             "src.addr": _address(connection),
@@ -188,6 +189,8 @@ class AccessLog:
         """Write out what is waiting."""
         self._sink.close()
 
+
+_quoted = json.encoder.encode_basestring_ascii
 
 FIELDS = (
     "time",
@@ -273,20 +276,43 @@ def _policy_reason(context: RequestContext) -> str | None:
 
 def encode(fields: dict[str, Any]) -> bytes:
     """Return the line: what python-json-logger writes for a record with these fields."""
-    line = json.dumps(fields).encode() + b"\n"
+    line = _line(fields)
     if len(line) <= select.PIPE_BUF:
         return line
     # Several workers may share a pipe, where only a write of this size stays in one piece.
     short = {name: _shortened(value) if name != "src.identity" else value for name, value in fields.items()}
-    return json.dumps(short).encode() + b"\n"
+    return _line(short)
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    """Return what `json.dumps` gives for these flat fields, at half its cost."""
+    parts = []
+    for name, value in fields.items():
+        kind = type(value)
+        if value is None:
+            text = "null"
+        elif kind is str:
+            text = _quoted(value)
+        elif kind is int or kind is float:
+            text = repr(value)
+        else:
+            text = json.dumps(value)
+        parts.append(f'"{name}": {text}')
+    return f"{{{', '.join(parts)}}}\n".encode()
 
 
 def _shortened(value: Any) -> Any:
     return f"{value[:MAX_LONG_VALUE]}..." if isinstance(value, str) and len(value) > MAX_LONG_VALUE else value
 
 
+@functools.lru_cache(maxsize=16)
+def _second(unix_seconds: int) -> str:
+    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def _timestamp(unix_seconds: float) -> str:
-    return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second = int(unix_seconds)
+    return f"{_second(second)}.{int((unix_seconds - second) * 1000):03d}Z"
 
 
 def _address(connection: Connection) -> str:

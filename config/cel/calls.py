@@ -8,9 +8,10 @@ from config.cel import ast
 from config.cel.codegen import SCALARS, Code, article, fault, generates
 from config.cel.errors import EvaluationError
 from config.cel.macros import MACRO_NAMES
+from config.cel.optionals import stand_in
 from config.cel.overloads import DYN, LIBRARY, NUMBERS
+from config.cel.patterns import searcher
 from config.cel.selections import header
-from config.cel.standard import searcher
 from config.errors import nearest
 
 if TYPE_CHECKING:
@@ -140,9 +141,8 @@ def matching(generator: Generator, node: ast.Call) -> Code:
             try:
                 search = searcher(pattern.value)
             except EvaluationError as error:
-                raise fault(pattern, f"{error}: {_reason(error)}") from None
-            if text.kind == "string":
-                return Code(f"{generator.constant(search)}({text.text})", "bool", total=False)
+                raise fault(pattern, ": ".join(filter(None, (str(error), _reason(error))))) from None
+            return Code(f"{generator.constant(search)}({text.text})", "bool", total=False)
     return _library_call(generator, node)
 
 
@@ -193,6 +193,11 @@ def coalesce(generator: Generator, node: ast.Call) -> Code:
     return Code(result, kinds.pop() if len(kinds) == 1 else DYN, total=False)
 
 
+def alternative(generator: Generator, node: ast.Call) -> Code:
+    """`a.or(b)` and `a.orValue(b)`: `b` is evaluated only where `a` is empty."""
+    return stand_in(generator, node) or _library_call(generator, node)
+
+
 SPECIAL_FORMS: Final[dict[str, Callable[[Generator, ast.Call], Code]]] = {
     "_&&_": logical,
     "_||_": logical,
@@ -203,6 +208,8 @@ SPECIAL_FORMS: Final[dict[str, Callable[[Generator, ast.Call], Code]]] = {
     "matches": matching,
     "default": default,
     "coalesce": coalesce,
+    "or": alternative,
+    "orValue": alternative,
 }
 """Calls that evaluate their arguments in their own way."""
 
@@ -228,7 +235,7 @@ def _library_call(generator: Generator, node: ast.Call) -> Code:
         if name in MACRO_NAMES:
             raise fault(node, f"the macro {name} does not take these arguments")
         known = {known for known in LIBRARY.names if known[0] not in "_!-@"} | FUNCTION_NAMES
-        raise fault(node, f"unknown function {name!r}", nearest(name, known))
+        raise fault(node, f"unknown function {name!r}", nearest(name, known, otherwise="docs/cel.md lists them"))
     codes = [generator.value(argument) for argument in arguments]
     kinds = [code.kind for code in codes]
     candidates = [overload for overload in overloads if overload.accepts(kinds)]

@@ -25,8 +25,8 @@ CALL_STEPS: Final = 20
 """What a step pays for each call in it that may look at a whole text or list."""
 
 _CHEAP: Final = frozenset(
-    "size startsWith endsWith contains int uint double bool type dyn hasValue value or orValue"
-    " optional.of optional.none has default coalesce".split()
+    {"size", "startsWith", "endsWith", "contains", "has", "int", "uint", "double", "bool", "type", "dyn"}
+    | {"default", "coalesce", "hasValue", "value", "or", "orValue", "optional.of", "optional.none"}
 )
 """Functions that do not change a text or list, or only compare it once; operators are cheap too."""
 

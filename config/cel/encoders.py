@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, quote_plus, unquote_to_bytes
 
 from config.cel.errors import EvaluationError
-from config.cel.limits import check_length, concatenate
+from config.cel.limits import MAX_PARSED_ELEMENTS, check_count, check_length, concatenate
 from config.cel.overloads import LIBRARY
 from config.cel.values import plain_key
 
@@ -113,13 +113,15 @@ def form_fields(text: str) -> list[tuple[str, str]]:
     """Return the fields of `application/x-www-form-urlencoded` text in order.
 
     Raises:
-        EvaluationError: a field that is not UTF-8.
+        EvaluationError: a field that is not UTF-8, or more than 1,000 fields.
 
     """
     try:
-        return parse_qsl(text, keep_blank_values=True, errors="strict")
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARSED_ELEMENTS)
     except UnicodeError:
         raise EvaluationError("a form field that is not UTF-8") from None
+    except ValueError:
+        raise EvaluationError("result too large") from None
 
 
 def form_text(fields: list[tuple[str, str]]) -> str:
@@ -152,6 +154,7 @@ def form_encode(items: dict[Any, Any]) -> str:
     fields: list[tuple[str, str]] = []
     for key, value in items.items():
         contents = value if type(value) is list else [] if value is None else [value]
+        check_count(len(fields) + len(contents))
         if any(type(content) is not str for content in contents):
             raise EvaluationError("a form field that is no string")
         fields.extend((key_text(key), content) for content in contents)

@@ -15,9 +15,13 @@ class ExpressionError(ValueError):
 
     def excerpt(self, text: str) -> str:
         """Return the faulty line of the expression with a caret under the place."""
-        lines = text.splitlines() or [""]
-        line = lines[min(self.line, len(lines)) - 1]
-        return f"{line}\n{' ' * (self.column - 1)}^"
+        lines = text.split("\n")  # as the parser counts them
+        line = lines[min(self.line, len(lines)) - 1].removesuffix("\r")
+        # Other characters that end a line, or move the cursor, would part the caret from its place.
+        shown = "".join(character if character.isprintable() or character == "\t" else "\ufffd" for character in line)
+        before = shown[: self.column - 1].ljust(self.column - 1)
+        indent = "".join(character if character == "\t" else " " for character in before)
+        return f"{shown}\n{indent}^"
 
 
 class EvaluationError(Exception):

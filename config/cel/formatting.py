@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from config.cel.errors import EvaluationError
-from config.cel.limits import concatenate
+from config.cel.limits import Visits, concatenate
 from config.cel.overloads import LIBRARY
 from config.cel.times import format_duration, format_timestamp
 from config.cel.values import CelType, Duration, Timestamp, UInt, plain_key
@@ -74,19 +74,24 @@ def _plain_double(value: float) -> str:
 
 def _text(value: Any, _precision: int = 0) -> Iterator[str]:
     """`%s`, in pieces: values may share parts, so the whole can be far larger than they are."""
+    return _written(value, Visits())
+
+
+def _written(value: Any, visits: Visits) -> Iterator[str]:
+    visits.count()
     kind = type(value)
     if kind is list:
         yield "["
         for position, item in enumerate(value):
             yield ", " if position else ""
-            yield from _text(item)
+            yield from _written(item, visits)
         yield "]"
     elif kind is dict:
         entries = sorted((concatenate(_text(plain_key(key))), item) for key, item in value.items()) if value else []
         yield "{"
         for position, (key, item) in enumerate(entries):
             yield f", {key}: " if position else f"{key}: "
-            yield from _text(item)
+            yield from _written(item, visits)
         yield "}"
     elif kind in _SCALARS:
         yield _SCALARS[kind](value)

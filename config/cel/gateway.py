@@ -7,7 +7,7 @@ import uuid
 from typing import Any, Final, NoReturn
 
 from config.cel.encoders import decode_base64, form_fields, form_text, text_of, utf8
-from config.cel.errors import EvaluationError
+from config.cel.errors import EvaluationError, NoSuchKeyError, RepeatedHeaderError
 from config.cel.json_text import parse_json
 from config.cel.overloads import LIBRARY
 
@@ -67,12 +67,13 @@ def query(target: str, name: str) -> list[str]:
     """Return every value of a query parameter, decoded as a form's.
 
     Raises:
-        EvaluationError: there is none, or the query is not UTF-8.
+        NoSuchKeyError: there is none.
+        EvaluationError: the query is not UTF-8, or has more than 1,000 fields.
 
     """
     values = [value for field, value in form_fields(_query_of(target)[1]) if field == name]
     if not values:
-        raise EvaluationError("no such key")
+        raise NoSuchKeyError("no such key")
     return values
 
 
@@ -93,23 +94,33 @@ def set_query(target: str, name: str, value: str) -> str:
 
 @function("cookie", "map string", "string", method=True)
 def cookie(headers: dict[Any, Any], name: str) -> str:
-    """Return the first cookie of a name, quotes and escapes as they were sent.
+    """Return the cookie of a name, quotes and escapes as they were sent.
+
+    The whole field is looked at: origins differ on which of two cookies of one name counts, and on what a malformed one
+    is, so a rule could compare another one than the origin uses.
 
     Raises:
-        EvaluationError: there is none, or one before it is malformed.
+        NoSuchKeyError: there is none.
+        RepeatedHeaderError: there are several, in one field or in more.
+        EvaluationError: a malformed cookie.
 
     """
     header = headers.get("cookie", [])
     lines = header if type(header) is list else [header]
     if any(type(line) is not str for line in lines):
         raise EvaluationError("a cookie header that is no string")
+    values: list[str] = []
     for pair in (part.strip() for line in lines for part in line.split(";")):
         found, equals, value = pair.partition("=")
         if pair and not (equals and found.strip()):
             raise EvaluationError("a malformed cookie")
         if pair and found.strip() == name:
-            return str(value.strip())
-    raise EvaluationError("no such key")
+            values.append(value.strip())
+    if not values:
+        raise NoSuchKeyError("no such key")
+    if len(values) > 1:
+        raise RepeatedHeaderError("the cookie occurs several times")
+    return values[0]
 
 
 @function("unvalidatedJwtPayload", "string", "dyn")

@@ -9,8 +9,8 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final
 
 from config.cel.encoders import key_text, text_of
-from config.cel.errors import EvaluationError
-from config.cel.limits import concatenate
+from config.cel.errors import EvaluationError, NoSuchKeyError
+from config.cel.limits import MAX_PARSED_ELEMENTS, Visits, check_count, concatenate
 from config.cel.overloads import LIBRARY
 from config.cel.times import format_duration, format_timestamp
 from config.cel.values import INT_MAX, INT_MIN, Cidr, Duration, Timestamp, UInt
@@ -61,14 +61,15 @@ def parse_json(text: str) -> Any:
     """Read JSON: whole numbers that fit are ints, others doubles.
 
     Raises:
-        EvaluationError: not JSON, an object with a name twice, or more than 64 levels.
+        EvaluationError: not JSON, an object with a name twice, more than 64 levels, or more than 1,000 elements in one
+            array or object.
 
     """
     try:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise EvaluationError("not JSON") from None
-    _check_depth(value)
+    _check_size(value)
     if "\\u" in text:
         _check_surrogates(value)
     return value
@@ -80,11 +81,12 @@ def _containers(value: Any) -> list[Any]:
     return [item for item in items if type(item) is dict or type(item) is list]
 
 
-def _check_depth(value: Any) -> None:
+def _check_size(value: Any) -> None:
     level = _containers([value])
     for _ in range(MAX_DEPTH):
         if not level:
             return
+        check_count(max(map(len, level)), MAX_PARSED_ELEMENTS)
         level = [inner for outer in level for inner in _containers(outer)]
     if level:
         raise EvaluationError("JSON nested too deeply")
@@ -119,8 +121,10 @@ def json_field_of_bytes(value: bytes, name: str) -> Any:
 
 
 def _field(value: Any, name: str) -> Any:
-    if type(value) is not dict or name not in value:
-        raise EvaluationError("no such key")
+    if type(value) is not dict:
+        raise EvaluationError("only objects have fields")
+    if name not in value:
+        raise NoSuchKeyError("no such key")
     return value[name]
 
 
@@ -128,7 +132,7 @@ def _field(value: Any, name: str) -> Any:
 @function("to_json", "dyn", "string")
 def to_json(value: Any) -> str:
     """Write compact JSON, names in the map's order; bytes in base64, times as CEL writes them."""
-    text = concatenate(_pieces(value))
+    text = concatenate(_pieces(value, Visits()))
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -136,13 +140,14 @@ def to_json(value: Any) -> str:
     return text
 
 
-def _pieces(value: Any) -> Iterator[str]:
+def _pieces(value: Any, visits: Visits) -> Iterator[str]:
+    visits.count()
     kind = type(value)
     if kind is list:
         yield "["
         for position, item in enumerate(value):
             yield "," if position else ""
-            yield from _pieces(item)
+            yield from _pieces(item, visits)
         yield "]"
     elif kind is dict:
         yield "{"
@@ -153,7 +158,7 @@ def _pieces(value: Any) -> Iterator[str]:
                 raise EvaluationError("a map with two keys of one spelling")
             yield f"{',' if seen else ''}{_WRITER.encode(name)}:"
             seen.add(name)
-            yield from _pieces(item)
+            yield from _pieces(item, visits)
         yield "}"
     elif kind in _SCALARS:
         yield _SCALARS[kind](value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from config.cel.errors import EvaluationError
-from config.cel.limits import check_count
+from config.cel.limits import Visits, check_count
 from config.cel.overloads import LIBRARY
 from config.cel.values import FALSE_KEY, NONE, TRUE_KEY, Duration, Optional, Timestamp, UInt
 
@@ -17,30 +17,32 @@ function = LIBRARY.function
 _ORDERED: Final = frozenset({bool, int, UInt, float, str, bytes, Duration, Timestamp})
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: Any, visits: Visits) -> Any:
     """Return something hashable that is equal to another's exactly where `values.equal` holds.
 
     NaN equals nothing, itself included; a bool is no number; numbers are equal across their types.
     """
+    visits.count()
     kind = type(value)
     if kind is bool:
         return TRUE_KEY if value else FALSE_KEY
     if kind is list:
-        return (list, *map(_frozen, value))
+        return (list, *(_frozen(item, visits) for item in value))
     if kind is dict:
-        return (dict, frozenset((key, _frozen(item)) for key, item in value.items()))
+        return (dict, frozenset((key, _frozen(item, visits)) for key, item in value.items()))
     if kind is Optional:
-        return (Optional, value.present, _frozen(value.content) if value.present else None)
+        return (Optional, value.present, _frozen(value.content, visits) if value.present else None)
     return object() if kind is float and value != value else value  # noqa: PLR0124  only NaN differs from itself
 
 
-@function("distinct", "list", "list", method=True, total=True)
+@function("distinct", "list", "list", method=True)
 def distinct(items: list[Any]) -> list[Any]:
     """Keep the first of equal elements."""
+    visits = Visits()
     seen = set()
     kept = []
     for item in items:
-        key = _frozen(item)
+        key = _frozen(item, visits)
         if key not in seen:
             seen.add(key)
             kept.append(item)
@@ -61,16 +63,17 @@ def _flattened(items: list[Any], depth: int) -> list[Any]:
     if depth < 0:
         raise EvaluationError("a negative depth")
     flat: list[Any] = []
-    for item in _leaves(items, depth):
+    for item in _leaves(items, depth, Visits()):
         check_count(len(flat) + 1)
         flat.append(item)
     return flat
 
 
-def _leaves(items: list[Any], depth: int) -> Iterator[Any]:
+def _leaves(items: list[Any], depth: int, visits: Visits) -> Iterator[Any]:
     for item in items:
+        visits.count()
         if depth and type(item) is list:
-            yield from _leaves(item, depth - 1)
+            yield from _leaves(item, depth - 1, visits)
         else:
             yield item
 
@@ -126,17 +129,25 @@ def _check_order(keys: list[Any]) -> None:
         raise EvaluationError("NaN has no order")
 
 
-@function("sets.contains", "list list", "bool", total=True)
+def _as_sets(left: list[Any], right: list[Any]) -> tuple[set[Any], set[Any]]:
+    visits = Visits()
+    return {_frozen(item, visits) for item in left}, {_frozen(item, visits) for item in right}
+
+
+@function("sets.contains", "list list", "bool")
 def holds(items: list[Any], wanted: list[Any]) -> bool:
     """Tell whether every element of the second list is in the first."""
-    return {_frozen(item) for item in wanted} <= {_frozen(item) for item in items}
+    held, needed = _as_sets(items, wanted)
+    return needed <= held
 
 
-@function("sets.equivalent", "list list", "bool", total=True)
+@function("sets.equivalent", "list list", "bool")
 def equivalent(left: list[Any], right: list[Any]) -> bool:
-    return {_frozen(item) for item in left} == {_frozen(item) for item in right}
+    one, other = _as_sets(left, right)
+    return one == other
 
 
-@function("sets.intersects", "list list", "bool", total=True)
+@function("sets.intersects", "list list", "bool")
 def intersects(left: list[Any], right: list[Any]) -> bool:
-    return not {_frozen(item) for item in left}.isdisjoint({_frozen(item) for item in right})
+    one, other = _as_sets(left, right)
+    return not one.isdisjoint(other)

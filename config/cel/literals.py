@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from config.cel.limits import MAX_NUMBER_CHARACTERS
 from config.cel.values import INT_MAX, INT_MIN, UINT_MAX, UInt
 
 _ESCAPE = re.compile(
@@ -28,10 +29,9 @@ def parse_literal(kind: str, text: str) -> Any:  # noqa: PLR0911  one for each k
         case "NULL_LIT":
             return None
         case "INT_LIT":
-            return _in_range(int(text, 0) if "0x" in text.lower() else int(text), INT_MIN, INT_MAX)
+            return _integer(text, INT_MIN, INT_MAX)
         case "UINT_LIT":
-            digits = text[:-1]
-            return UInt(_in_range(int(digits, 0) if "0x" in digits.lower() else int(digits), 0, UINT_MAX))
+            return UInt(_integer(text[:-1], 0, UINT_MAX))
         case "FLOAT_LIT":
             return float(text)
         case "BYTES_LIT":
@@ -40,10 +40,11 @@ def parse_literal(kind: str, text: str) -> Any:  # noqa: PLR0911  one for each k
             return _unquote(text, is_bytes=False)
 
 
-def _in_range(value: int, low: int, high: int) -> int:
-    if not low <= value <= high:
-        raise ValueError("a number out of range")
-    return value
+def _integer(text: str, low: int, high: int) -> int:
+    # Python refuses thousands of digits in words of its own.
+    if len(text) <= MAX_NUMBER_CHARACTERS and low <= (value := int(text, 16 if "0x" in text.lower() else 10)) <= high:
+        return value
+    raise ValueError("a number out of range")
 
 
 def _unquote(text: str, *, is_bytes: bool) -> str | bytes:

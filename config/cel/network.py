@@ -18,10 +18,11 @@ _IPV4_BITS: Final = 32
 _IPV6_BITS: Final = 128
 _BROADCAST: Final = IPv4Address("255.255.255.255")
 MAX_CACHED_ADDRESSES: Final = 1024
+MAX_ADDRESS_CHARACTERS: Final = 64
+"""More than any range has; the cache keeps none that is longer."""
 
 
 @function("ip", "string", "ip")
-@functools.lru_cache(maxsize=MAX_CACHED_ADDRESSES)
 def parse_address(text: str) -> IPAddress:
     """Read an address.
 
@@ -32,6 +33,13 @@ def parse_address(text: str) -> IPAddress:
         EvaluationError: no address, or one with a zone.
 
     """
+    if len(text) > MAX_ADDRESS_CHARACTERS:
+        raise EvaluationError("not an address")
+    return _address(text)
+
+
+@functools.lru_cache(maxsize=MAX_CACHED_ADDRESSES)
+def _address(text: str) -> IPAddress:
     address = _parse(text)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     if mapped is None:
@@ -51,7 +59,6 @@ def _parse(text: str) -> IPAddress:
 
 
 @function("cidr", "string", "cidr")
-@functools.lru_cache(maxsize=MAX_CACHED_ADDRESSES)
 def parse_range(text: str) -> Cidr:
     """Read an address and the length of its prefix. A net mask in its place is refused, and so are mapped addresses.
 
@@ -59,6 +66,13 @@ def parse_range(text: str) -> Cidr:
         EvaluationError: not a range.
 
     """
+    if len(text) > MAX_ADDRESS_CHARACTERS:
+        raise EvaluationError("not a range of addresses")
+    return _range(text)
+
+
+@functools.lru_cache(maxsize=MAX_CACHED_ADDRESSES)
+def _range(text: str) -> Cidr:
     written, _, digits = text.partition("/")
     address = _parse(written)
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:

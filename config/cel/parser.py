@@ -121,8 +121,7 @@ _MISTAKEN = {"and": "'and' is written &&", "or": "'or' is written ||", "not": "'
 
 def _hint(text: str, line: int, column: int) -> str:
     """Guess what was meant at the place of a syntax error."""
-    lines = text.splitlines() or [""]
-    rest = lines[line - 1][column - 1 :] if line <= len(lines) else ""
+    rest = text.split("\n")[line - 1][column - 1 :]
     if word := re.match(r"[a-z]+", rest):
         return _MISTAKEN.get(word[0], "")
     if rest.startswith(("'", '"')):
@@ -145,21 +144,23 @@ def parse(text: str) -> Node:
         raise ExpressionError(f"longer than {MAX_EXPRESSION_CHARACTERS} characters")
     try:
         tree = _parser().parse(text)
-    except lark.exceptions.UnexpectedEOF as error:
-        raise ExpressionError("the expression ends too early", line=error.line, column=error.column) from None
     except lark.exceptions.UnexpectedInput as error:
-        line, column = error.line, error.column
-        if line < 1:  # lark knows no place for the end of the text
-            lines = text.splitlines() or [""]
-            line, column = len(lines), len(lines[-1]) + 1
-        hint = _hint(text, line, column)
-        raise ExpressionError("not a CEL expression from here on", line=line, column=column, hint=hint) from None
+        raise _syntax_error(text, error) from None
     try:
         node = _Converter().convert(tree)
     except RecursionError:
         raise ExpressionError("nested too deeply") from None
     check_limits(node)
     return node
+
+
+def _syntax_error(text: str, error: lark.exceptions.UnexpectedInput) -> ExpressionError:
+    line, column = error.line, error.column
+    if line < 1 or (isinstance(error, lark.exceptions.UnexpectedToken) and error.token.type == "$END"):
+        lines = text.split("\n")  # lark gives the end the place of the last token
+        return ExpressionError("the expression ends too early", line=len(lines), column=len(lines[-1]) + 1)
+    hint = _hint(text, line, column)
+    return ExpressionError("not a CEL expression from here on", line=line, column=column, hint=hint)
 
 
 _OPERATORS = {

@@ -1,68 +1,26 @@
-"""The standard library: sizes, strings, conversions, types, optionals."""
+"""The standard library: sizes, strings, conversions, types."""
 
 from __future__ import annotations
 
-import functools
 import math
 import re
-from typing import TYPE_CHECKING, Any
-
-import re2
+from decimal import Decimal
+from typing import Any
 
 from config.cel.errors import EvaluationError
+from config.cel.limits import MAX_NUMBER_CHARACTERS
 from config.cel.operators import int64, uint64
 from config.cel.overloads import LIBRARY
 from config.cel.times import format_duration, format_timestamp, parse_duration, parse_timestamp
-from config.cel.values import NONE, CelType, Duration, Optional, Timestamp, UInt, type_name
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from config.cel.values import CelType, Duration, Timestamp, UInt, type_name
 
 function = LIBRARY.function
 
-_RE2_OPTIONS = re2.Options()
-_RE2_OPTIONS.log_errors = False
-_RE2_OPTIONS.max_mem = 1 << 20
-MAX_DYNAMIC_PATTERNS = 256
-
 _INT = re.compile(r"[-+]?[0-9]+")
+_LEAST_PLAIN, _GREATEST_PLAIN = -4, 5
+"""Exponents of the doubles that are written without one."""
 _TRUE = frozenset({"1", "t", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "false", "FALSE", "False"})
-
-
-def compile_pattern(pattern: str) -> Any:
-    """Compile an RE2 pattern, which matches in linear time.
-
-    Raises:
-        EvaluationError: not an RE2 pattern, or one that needs more than 1 MiB.
-
-    """
-    try:
-        return re2.compile(pattern, _RE2_OPTIONS)
-    except (re2.error, UnicodeEncodeError) as error:
-        raise EvaluationError("not an RE2 pattern") from error
-
-
-dynamic_pattern = functools.lru_cache(maxsize=MAX_DYNAMIC_PATTERNS)(compile_pattern)
-
-
-@function("matches", "string string", "bool", method=True)
-@function("matches", "string string", "bool")
-def matches(text: str, pattern: str) -> bool:
-    """Tell whether the pattern is found anywhere in the text."""
-    return _found(dynamic_pattern(pattern).search, text)
-
-
-def searcher(pattern: str) -> Callable[[str], bool]:
-    """Return the function that `matches` is for one pattern; see `compile_pattern`."""
-    return functools.partial(_found, compile_pattern(pattern).search)
-
-
-def _found(search: Callable[[str], Any], text: str) -> bool:
-    try:
-        return search(text) is not None
-    except UnicodeEncodeError:
-        raise EvaluationError("text that is no Unicode") from None
 
 
 @function("size", "string", "int", inline="len({0})", total=True)
@@ -126,7 +84,7 @@ def bool_of_string(text: str) -> bool:
 
 @function("int", "string", "int")
 def int_of_string(text: str) -> int:
-    if not _INT.fullmatch(text):
+    if len(text) > MAX_NUMBER_CHARACTERS or not _INT.fullmatch(text):
         raise EvaluationError("not an int")
     return int64(int(text))
 
@@ -151,7 +109,7 @@ def int_of_timestamp(value: Timestamp) -> int:
 
 @function("uint", "string", "uint")
 def uint_of_string(text: str) -> UInt:
-    if not (text.isascii() and text.isdigit()):
+    if len(text) > MAX_NUMBER_CHARACTERS or not (text.isascii() and text.isdigit()):
         raise EvaluationError("not a uint")
     return uint64(int(text))
 
@@ -176,7 +134,7 @@ def double_of_integer(value: int) -> float:
 
 @function("double", "string", "double")
 def double_of_string(text: str) -> float:
-    if not text or "_" in text or not text.isascii() or text.strip() != text:
+    if len(text) > MAX_NUMBER_CHARACTERS or "_" in text or not text.isascii() or text.strip() != text:
         raise EvaluationError("not a double")
     try:
         return float(text)
@@ -197,14 +155,15 @@ def string_of_integer(value: int) -> str:
 
 @function("string", "double", "string", total=True)
 def string_of_double(value: float) -> str:
-    """Write the shortest form that reads back, as Go's `%g` with the least digits does."""
+    """Write the fewest digits that read back, as Go's `%g` does: an exponent below -4 or above 5 is written."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    text = repr(value).removesuffix(".0")
-    mantissa, exponent, power = text.partition("e")
-    return f"{mantissa}e{power[0]}{power[1:].zfill(2)}" if exponent else text
+    _, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    if value == 0 or _LEAST_PLAIN <= len(digits) - 1 + int(exponent) <= _GREATEST_PLAIN:
+        return repr(value).removesuffix(".0")
+    return f"{value:.{len(digits) - 1}e}"
 
 
 @function("string", "bytes", "string")
@@ -248,41 +207,3 @@ def duration_of_string(text: str) -> Duration:
 @function("duration", "int", "duration")
 def duration_of_int(seconds: int) -> Duration:
     return Duration(seconds * 10**9)
-
-
-@function("optional.of", "dyn", "optional", total=True)
-def optional_of(value: Any) -> Optional:
-    return Optional(present=True, content=value)
-
-
-@function("optional.none", "", "optional", total=True)
-def optional_none() -> Optional:
-    return NONE
-
-
-@function("optional.ofNonZeroValue", "dyn", "optional", total=True)
-def optional_of_non_zero(value: Any) -> Optional:
-    zero = value in (None, False, 0, 0.0, "", b"", Duration(0)) if not isinstance(value, (list, dict)) else not value
-    return NONE if zero else Optional(present=True, content=value)
-
-
-@function("hasValue", "optional", "bool", method=True, total=True)
-def has_value(optional: Optional) -> bool:
-    return optional.present
-
-
-@function("value", "optional", "dyn", method=True)
-def optional_value(optional: Optional) -> Any:
-    if not optional.present:
-        raise EvaluationError("an optional without a value")
-    return optional.content
-
-
-@function("or", "optional optional", "optional", method=True, total=True)
-def optional_or(optional: Optional, other: Optional) -> Optional:
-    return optional if optional.present else other
-
-
-@function("orValue", "optional dyn", "dyn", method=True, total=True)
-def optional_or_value(optional: Optional, default: Any) -> Any:
-    return optional.content if optional.present else default

@@ -6,7 +6,7 @@ import string
 from typing import Any, Final
 
 from config.cel.errors import EvaluationError
-from config.cel.limits import check_length, concatenate
+from config.cel.limits import MAX_PARSED_ELEMENTS, check_count, check_length, concatenate
 from config.cel.overloads import LIBRARY
 
 function = LIBRARY.function
@@ -116,22 +116,28 @@ def _replaced(text: str, old: str, new: str, limit: int) -> str:
     return text.replace(old, new, count)
 
 
-@function("split", "string string", "list", method=True, total=True)
+@function("split", "string string", "list", method=True)
 def split(text: str, separator: str) -> list[str]:
     return _split(text, separator)
 
 
 def _split(text: str, separator: str) -> list[str]:
+    _check_parts(text, separator, MAX_PARSED_ELEMENTS + 1)
     return text.split(separator) if separator else list(text)
 
 
-@function("split", "string string int", "list", method=True, total=True)
+def _check_parts(text: str, separator: str, limit: int) -> None:
+    check_count(min(text.count(separator) + 1 if separator else len(text), limit), MAX_PARSED_ELEMENTS)
+
+
+@function("split", "string string int", "list", method=True)
 def split_some(text: str, separator: str, limit: int) -> list[str]:
     """Split into at most `limit` parts, the rest left whole in the last; all where it is negative."""
     if limit < 0:
         return _split(text, separator)
     if limit == 0:
         return []
+    _check_parts(text, separator, limit)
     if separator:
         return text.split(separator, limit - 1)
     return [*text[: limit - 1], text[limit - 1 :]] if len(text) >= limit else list(text)

@@ -21,8 +21,10 @@ _TIMESTAMP = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(?:[Zz]|([-+])(\d\d):(\d\d))", re.ASCII
 )
 _OFFSET = re.compile(r"([-+]?)(\d{1,2}):(\d\d)", re.ASCII)
-_DURATION = re.compile(r"[-+]?(?:\d+\.?\d*(?:h|ms|us|µs|μs|ns|m|s)|\.\d+(?:h|ms|us|µs|μs|ns|m|s))+|[-+]?0", re.ASCII)
+_DURATION = re.compile(r"[-+]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:h|ms|us|µs|μs|ns|m|s))+|[-+]?0", re.ASCII)
 _DURATION_PART = re.compile(r"(\d*)\.?(\d*)(h|ms|us|µs|μs|ns|m|s)", re.ASCII)
+MAX_TIME_CHARACTERS: Final = 128
+"""Of a timestamp, duration or time zone in a text."""
 _UNITS: Final = {
     "h": 3600 * 10**9,
     "m": 60 * 10**9,
@@ -42,7 +44,7 @@ def parse_timestamp(text: str) -> Timestamp:
         EvaluationError: not a timestamp, or out of range.
 
     """
-    match = _TIMESTAMP.fullmatch(text)
+    match = _TIMESTAMP.fullmatch(text) if len(text) <= MAX_TIME_CHARACTERS else None
     if match is None:
         raise EvaluationError("not an RFC 3339 timestamp")
     *date, fraction, sign, hours, minutes = match.groups()
@@ -70,7 +72,7 @@ def parse_duration(text: str) -> Duration:
         EvaluationError: not a duration, or out of range.
 
     """
-    if not _DURATION.fullmatch(text):
+    if len(text) > MAX_TIME_CHARACTERS or not _DURATION.fullmatch(text):
         raise EvaluationError("not a duration")
     total = 0
     for whole, fraction, unit in _DURATION_PART.findall(text):
@@ -86,6 +88,8 @@ def format_duration(value: Duration) -> str:
 
 
 def _zone(name: str) -> tzinfo:
+    if len(name) > MAX_TIME_CHARACTERS:
+        raise EvaluationError("not a time zone")
     if match := _OFFSET.fullmatch(name):
         sign, hours, minutes = match.groups()
         offset = timedelta(hours=int(hours), minutes=int(minutes))
@@ -95,9 +99,7 @@ def _zone(name: str) -> tzinfo:
             raise EvaluationError("not a time zone") from None
     try:
         return ZoneInfo(name)
-    except (ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
-        raise EvaluationError("not a time zone") from None
-    except KeyError:
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
         raise EvaluationError("not a time zone") from None
 
 

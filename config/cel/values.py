@@ -120,7 +120,7 @@ MAX_VISITED: Final = 100_000
 """Values that one comparison or conversion looks at. Lists that share parts can be larger than any memory."""
 
 
-def equal(left: Any, right: Any) -> bool:
+def equal(left: Any, right: Any) -> bool:  # noqa: C901  one branch for each kind of value
     """Tell whether two values are equal: numbers by value whatever their type, other types only among themselves.
 
     Raises:

@@ -90,10 +90,8 @@ def test_no_spelling_of_a_reserved_name_reaches_the_origin(
 
 
 def test_a_caller_who_pipelines_and_leaves_ends_the_exchange_it_waited_for(
-    gateway: Gateway, pki: Pki, origin: Origin, request: pytest.FixtureRequest
+    gateway: Gateway, pki: Pki, origin: Origin
 ) -> None:
-    if parser(request) == "h11":
-        pytest.skip("uvicorn's h11 class stops reading behind a pipelined request; not the default")
     asked, gone = threading.Event(), threading.Event()
 
     def endless(exchange: Exchange) -> None:

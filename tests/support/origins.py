@@ -110,7 +110,8 @@ async def serving(
         await asyncio.gather(*tasks, return_exceptions=True)
         for writer in writers:  # a task that was cancelled before its first step has closed nothing
             writer.transport.abort()
-            with contextlib.suppress(OSError):
+            # The waiter itself was cancelled where the task that waited for it was.
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
     for failure in failures:
         raise failure

@@ -118,3 +118,18 @@ def test_forms_round_trip(items: dict[str, str]) -> None:
 
 def test_keys_are_written_as_cel_writes_them() -> None:
     assert [key_text(key) for key in (FALSE_KEY, -1, UInt(7), "name")] == ["false", "-1", "7", "name"]
+
+
+def test_a_form_has_a_thousand_fields_at_most() -> None:
+    fields = [f"f{number}=1" for number in range(1_001)]
+
+    assert len(call("form.decode", "&".join(fields[1:]))) == 1_000
+    with pytest.raises(EvaluationError, match="result too large"):
+        call("form.decode", "&".join(fields))
+
+
+def test_a_form_is_not_written_of_lists_without_end() -> None:
+    shared = [""] * 10_000
+
+    with pytest.raises(EvaluationError, match="result too large"):
+        call("form.encode", dict.fromkeys(map(str, range(10_000)), shared))

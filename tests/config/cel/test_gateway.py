@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.cel.errors import EvaluationError
+from config.cel import compile_expression
+from config.cel.errors import EvaluationError, RepeatedHeaderError
 from config.cel.gateway import add_query, query, set_query, unvalidated_jwt_payload
 from config.cel.overloads import LIBRARY
 from config.cel.values import UInt
+from tests.config.examples import request
 
 TARGET = "/api/test?foo=bar&foo=baz&zap=zip"
 NAMES = st.text(alphabet="ab&=+%? #é~", max_size=4)
@@ -109,7 +111,7 @@ def test_what_was_put_into_a_query_is_found_there(name: str, value: str) -> None
     assert set_query(TARGET, name, value).count("?") == 1
 
 
-COOKIES = {"cookie": ["session=abc; theme=light", 'session=def;; q="a=b"']}
+COOKIES = {"cookie": ["session=abc; theme=light", 'other=def;; q="a=b"']}
 
 
 @pytest.mark.parametrize(
@@ -122,14 +124,41 @@ COOKIES = {"cookie": ["session=abc; theme=light", 'session=def;; q="a=b"']}
         ({"cookie": "a=; b = 1 "}, "a", ""),
     ],
 )
-def test_the_first_cookie_of_a_name_counts(headers: dict[str, Any], name: str, value: str) -> None:
+def test_a_cookie_is_found_by_its_name(headers: dict[str, Any], name: str, value: str) -> None:
     assert method("cookie", headers, name) == value
 
 
-@pytest.mark.parametrize("header", [None, "b=1", "", "a", "=a; a=1", "x; a=1", 7, ["b=1", 7]])
-def test_a_cookie_that_is_missing_or_behind_a_malformed_one_is_an_error(header: object) -> None:
+@pytest.mark.parametrize("header", [None, "b=1", "", "a", "=a; a=1", "x; a=1", "a=1; a", 7, ["b=1", 7]])
+def test_a_cookie_that_is_missing_or_beside_a_malformed_one_is_an_error(header: object) -> None:
     with pytest.raises(EvaluationError):
         method("cookie", {} if header is None else {"cookie": header}, "a")
+
+
+@pytest.mark.parametrize("header", ["s=1; s=2", "s=1; s=1", ["s=1", "a=1; s=2"], "a=1;s=;s =2"])
+def test_a_cookie_that_occurs_twice_is_a_repeated_header(header: object) -> None:
+    with pytest.raises(RepeatedHeaderError):
+        method("cookie", {"cookie": header}, "s")
+
+
+def test_nothing_stands_in_for_a_repeated_cookie() -> None:
+    attributes = request(headers=[(b"cookie", b"s=good; s=bad")])
+
+    for text in ('default(request.headers.cookie("s"), "")', 'coalesce(request.headers.cookie("s"), "")'):
+        with pytest.raises(RepeatedHeaderError):
+            compile_expression(text, strict_headers=True).evaluate(attributes)
+
+
+@pytest.mark.parametrize(("path", "found"), [("/", False), ("/?q=good", False), ("/?q=good&q=bad", True)])
+def test_a_rule_sees_every_value_of_a_parameter(path: str, *, found: bool) -> None:
+    expression = compile_expression("'bad' in default(request.pathAndQuery.query('q'), [])", strict_headers=True)
+
+    assert expression.evaluate(request(path)) is found
+
+
+def test_a_query_has_a_greatest_number_of_fields() -> None:
+    assert len(query("/?" + "&".join(["a=1"] * 1_000), "a")) == 1_000
+    with pytest.raises(EvaluationError, match="result too large"):
+        query("/?b" + "&a=1" * 1_000, "b")
 
 
 @pytest.mark.parametrize(

@@ -142,3 +142,23 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         return
 
     assert parse_json(to_json(value)) == value
+
+
+@pytest.mark.parametrize("count", [1_000, 1_001])
+def test_an_array_or_object_has_a_thousand_elements_at_most(count: int) -> None:
+    for value in (list(range(count)), dict.fromkeys(map(str, range(count)), 1), [{"a": [0] * count}]):
+        text = json.dumps(value)
+        if count == 1_000:
+            assert parse_json(text) == value
+        else:
+            with pytest.raises(EvaluationError, match="result too large"):
+                parse_json(text)
+
+
+def test_values_that_share_their_parts_are_not_written_without_end() -> None:
+    value: list[Any] = []
+    for _ in range(40):
+        value = [value, value]
+
+    with pytest.raises(EvaluationError):
+        to_json(value)

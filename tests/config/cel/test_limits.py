@@ -3,7 +3,15 @@ import itertools
 import pytest
 
 from config.cel.errors import EvaluationError
-from config.cel.limits import MAX_RESULT_CHARACTERS, MAX_RESULT_ELEMENTS, check_count, check_length, concatenate
+from config.cel.limits import (
+    MAX_RESULT_CHARACTERS,
+    MAX_RESULT_ELEMENTS,
+    MAX_VISITED_VALUES,
+    Visits,
+    check_count,
+    check_length,
+    concatenate,
+)
 
 
 def test_a_result_may_have_its_full_size() -> None:
@@ -23,3 +31,17 @@ def test_one_more_is_refused() -> None:
 def test_gathering_stops_at_the_limit() -> None:
     with pytest.raises(EvaluationError):
         concatenate(itertools.repeat("x" * 1000))
+
+
+def test_gathering_nothing_stops_too() -> None:
+    with pytest.raises(EvaluationError):
+        concatenate(itertools.repeat(""))
+
+
+def test_visits_are_counted() -> None:
+    visits = Visits()
+    for _ in range(MAX_VISITED_VALUES):
+        visits.count()
+
+    with pytest.raises(EvaluationError):
+        visits.count()

@@ -158,3 +158,19 @@ def test_a_slice_is_pythons_where_it_is_in_range(items: list[int], start: int, e
     else:
         with pytest.raises(EvaluationError):
             method("slice", items, start, end)
+
+
+@pytest.mark.parametrize("leaf", [[], [1], {}, Optional(present=True, content=[])])
+def test_values_that_share_their_parts_are_not_gone_through_without_end(leaf: Any) -> None:
+    items: list[Any] = [leaf]
+    for _ in range(40):
+        items = [items, items]
+
+    for name in ("distinct", "flatten"):
+        arguments = (items, 64) if name == "flatten" else (items,)
+        with pytest.raises(EvaluationError):
+            method(name, *arguments)
+    for name in ("sets.contains", "sets.equivalent", "sets.intersects"):
+        for left, right in ((items, []), ([], items)):
+            with pytest.raises(EvaluationError):
+                call(name, left, right)

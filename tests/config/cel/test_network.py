@@ -198,3 +198,13 @@ def test_containment_is_that_of_the_standard_library(drawn: tuple[Any, Any, int]
     assert method("containsIP", cidr, address) is (address in network)
     assert method("containsIP", cidr, inside)
     assert call("string", method("masked", cidr)) == str(network)
+
+
+def test_an_address_has_a_greatest_length() -> None:
+    longest = "1111:2222:3333:4444:5555:6666:111.112.113.114"
+
+    assert call("isIP", longest)
+    assert call("isCIDR", f"{longest}/128")
+    for text in ("1" * 65_536, ":" * 65_536, f"{longest}/{'0' * 64}"):
+        assert not call("isIP", text)
+        assert not call("isCIDR", text)

@@ -132,13 +132,13 @@ def test_a_literal_that_has_no_value_is_refused_where_it_stands(text: str, messa
     ("text", "line", "column"),
     [
         ("", 1, 1),
-        ("  ", 1, 1),
-        ("a ==", 1, 3),
+        ("  ", 1, 3),
+        ("a ==", 1, 5),
         ('"open', 1, 1),
         ("'a' '", 1, 5),
         ('"a\nb"', 1, 1),
         ("a &&\n&& b", 2, 1),
-        ("(a", 1, 2),
+        ("(a", 1, 3),
         ("a)", 1, 2),
         ("rb'a'", 1, 3),
         ("`a`", 1, 1),
@@ -147,7 +147,7 @@ def test_a_literal_that_has_no_value_is_refused_where_it_stands(text: str, messa
         ("a[?b, c]", 1, 5),
         ("a = b", 1, 3),
         ("a;b", 1, 2),
-        ("a.", 1, 2),
+        ("a.", 1, 3),
         ("1.exists(x, x)", 1, 3),
     ],
 )
@@ -156,6 +156,21 @@ def test_a_syntax_error_has_its_place(text: str, line: int, column: int) -> None
 
     assert (error.line, error.column) == (line, column)
     error.excerpt(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [("", 1, 1), ("a ==", 1, 5), ("a &&\n (b || ", 2, 8), ("f(", 1, 3), ("[1,\n", 2, 1), ("'\u2028' == ", 1, 8)],
+)
+def test_an_expression_that_ends_too_early_says_so_at_its_end(text: str, line: int, column: int) -> None:
+    error = refusal(text)
+
+    assert (error.message, error.line, error.column) == ("the expression ends too early", line, column)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "9" * 5000 + "u", "0x" + "9" * 5000, "-" + "1" * 5000, "0" * 65])
+def test_a_number_of_too_many_digits_is_out_of_range(text: str) -> None:
+    assert refusal(text).message == "a number out of range"
 
 
 def test_a_message_value_is_refused() -> None:

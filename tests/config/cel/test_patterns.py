@@ -1,13 +1,18 @@
+import contextlib
+import random
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.cel import ExpressionError, compile_expression
 from config.cel.errors import EvaluationError
 from config.cel.overloads import LIBRARY
-from config.cel.patterns import replace_first
+from config.cel.patterns import MAX_TOTAL_WORK, replace_first, searcher
 from config.cel.values import NONE, Optional
+from tests.config.examples import request
 
 
 def call(name: str, *arguments: Any) -> Any:
@@ -49,7 +54,7 @@ def test_all_matches_are_replaced(arguments: tuple[Any, ...], expected: str) -> 
         ("regex.replace", ("x", "\ud800", "y")),
         ("regex.extract", ("a@b", "(.*)@([^.]*)")),
         ("regex.extractAll", ("a@b", "(.*)@([^.]*)")),
-        ("regex.extractAll", ("a" * 10_001, "a")),
+        ("regex.extractAll", ("a" * 1_001, "a")),
         ("regex.extract", ("a", "(?<=b)a")),
         ("regexReplace", ("a", "(", "b")),
         ("regexReplace", ("x" * 600_000, "(x+)", "$1$1")),
@@ -119,3 +124,70 @@ def test_a_replacement_whose_dollars_are_doubled_stands_as_it_is(replacement: st
 @given(st.text(alphabet="ab$\\{}1 é", max_size=8))
 def test_a_replacement_whose_backslashes_are_doubled_stands_as_it_is(replacement: str) -> None:
     assert call("regex.replace", "<x>", "x", replacement.replace("\\", "\\\\")) == f"<{replacement}>"
+
+
+def test_a_thousand_matches_are_extracted_at_most() -> None:
+    assert len(call("regex.extractAll", "a" * 1_000, "a")) == 1_000
+    with pytest.raises(EvaluationError, match="result too large"):
+        call("regex.extractAll", "a" * 1_001, "a")
+
+
+TEXT = "".join(random.Random(1).choices("ab", k=65_536))  # noqa: S311  a text that RE2's automaton cannot keep up with
+SLOW = "[ab]*a[ab]{%d}x"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("matches", (TEXT, SLOW % 900)),
+        ("regex.extract", (TEXT, SLOW % 900)),
+        ("regex.extractAll", (TEXT, SLOW % 900)),
+        ("regex.replace", (TEXT, SLOW % 900, "")),
+        ("regexReplace", (TEXT, SLOW % 900, "")),
+        ("regex.replace", (TEXT, "a.*x|a", "")),  # each of its matches reads the text to its end
+        ("regex.replace", ("a" * 65_536, "(x)?a", r"\1" * 32_768)),
+        ("regexReplace", ("a", "a", "${" * 32_768)),
+    ],
+)
+def test_a_search_takes_little_time_or_is_refused(name: str, arguments: tuple[str, ...]) -> None:
+    start = time.process_time()
+    with contextlib.suppress(EvaluationError):
+        call(name, *arguments)
+
+    assert time.process_time() - start < 2
+
+
+def test_the_work_of_a_search_is_bounded_by_pattern_and_text() -> None:
+    search = searcher(SLOW % 900)
+
+    assert search("a" * 1_000 + "x")
+    for text in (TEXT, "é" * 15_000):
+        with pytest.raises(EvaluationError, match="too long for its pattern"):
+            search(text)
+
+
+def test_the_work_of_all_searches_is_bounded() -> None:
+    assert call("regex.replace", "a" * 4_096, "a", "b") == "b" * 4_096
+    with pytest.raises(EvaluationError, match="too many matches"):
+        call("regex.replace", "a" * int(MAX_TOTAL_WORK**0.5), "a", "b")
+
+
+@pytest.mark.parametrize("receiver", ["request.path", "request.headers.x", "'text'"])
+def test_a_constant_pattern_may_be_larger_than_one_that_is_put_together(receiver: str) -> None:
+    attributes = request("/a", headers=[(b"x", b"text")])
+
+    assert not compile_expression(f"{receiver}.matches(r'^\\p{{L}}{{7}}$')").evaluate(attributes)
+    with pytest.raises(EvaluationError, match="too large"):
+        compile_expression(f"{receiver}.matches(r'^' + r'\\p{{L}}$')").evaluate(attributes)
+
+
+def test_a_constant_pattern_that_is_too_large_is_refused_at_load() -> None:
+    with pytest.raises(ExpressionError) as caught:
+        compile_expression(r"request.headers.x.matches(r'\p{L}{12}')")
+
+    assert caught.value.message == "a pattern that is too large"
+
+
+def test_a_constant_pattern_is_searched_in_strings_only() -> None:
+    with pytest.raises(EvaluationError):
+        compile_expression("dyn(1).matches('a')").evaluate(request("/"))

@@ -161,3 +161,14 @@ def test_a_position_found_holds_the_part(text: str, part: str) -> None:
         position = method(name, text, part)
         assert (position >= 0) is (part in text)
         assert position < 0 or method("substring", text, position, position + len(part)) == part
+
+
+@pytest.mark.parametrize("separator", [",", ""])
+def test_a_text_is_split_into_a_thousand_parts_at_most(separator: str) -> None:
+    text = separator.join("x" * 1_000)
+
+    assert len(method("split", text, separator)) == 1_000
+    for arguments in ((), (-1,), (1_001,)):
+        with pytest.raises(EvaluationError, match="result too large"):
+            method("split", text + separator + "x", separator, *arguments)
+    assert len(method("split", text + separator + "x", separator, 1_000)) == 1_000
