@@ -15,7 +15,8 @@ from app.backends.tls import TrustRootsError
 from app.listeners.uvicorn_hook import DRAINING, LISTENING, SERVER_CONFIG
 from app.listeners.uvicorn_protocols import REFUSED
 from app.status import ListenError, Readiness, Reload, listen, status_app
-from app.telemetry.access_log import AccessLog, AccessLogError, open_sink
+from app.telemetry.access_log import AccessLog
+from app.telemetry.sinks import AccessLogError, open_sink
 from config.errors import ConfigErrors, Severity
 from config.loading import load
 from config.settings import settings_from_environ

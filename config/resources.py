@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import ValidationError
-from pydantic.alias_generators import to_camel
 
 from config.errors import Finding, Location, Severity, nearest
 from config.model.backend import AgentgatewayBackend
-from config.model.base import ClusterResource, Resource
+from config.model.base import ClusterResource, Resource, field_names
 from config.model.gateway import Gateway
 from config.model.policy import AgentgatewayPolicy
 from config.model.route import HTTPRoute
@@ -276,28 +275,9 @@ def _finding(document: Document, model_class: type[BaseModel], detail: ErrorDeta
             "unknown-field",
             f"unknown or not yet supported field {field_name!r}",
             document.locate(path, key=True),
-            nearest(str(path[-1]), _field_names(model_class, path[:-1])),
+            nearest(str(path[-1]), field_names(model_class, path[:-1])),
         )
     if detail["type"] == "missing":
         return Finding("missing-field", f"{field_name!r} is required", document.locate(path[:-1]))
     # Pydantic's message may quote the input of a pattern error; manifests read here hold no secrets.
     return Finding("invalid-value", f"{field_name!r}: {detail['msg']}", document.locate(path))
-
-
-def _field_names(model_class: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    """Return the field names that are known at a path below a model."""
-    model: Any = model_class
-    for step in path:
-        if isinstance(step, int):
-            continue
-        fields = {to_camel(name): info.annotation for name, info in getattr(model, "model_fields", {}).items()}
-        model = _model_in(fields.get(step))
-    return [to_camel(name) for name in getattr(model, "model_fields", {})]
-
-
-def _model_in(annotation: Any) -> Any:
-    """Return the model class inside `tuple[Model, ...]`, `Model | None` and the like."""
-    if hasattr(annotation, "model_fields"):
-        return annotation
-    inner = (_model_in(argument) for argument in getattr(annotation, "__args__", ()))
-    return next((model for model in inner if model is not None), None)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httptools
 
 from app.backends.errors import OriginProtocolError, OriginWriteError
+from app.backends.tls import is_end_announced
 
 if TYPE_CHECKING:
     from config.attributes import RawHeaders
@@ -102,22 +102,10 @@ class OriginConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Note the end of input; if the origin announced it, it is the end of a body without a length."""
-        if self._head is not None and not self._delimited and self._error is None and self._is_announced():
+        if self._head is not None and not self._delimited and self._error is None and is_end_announced(self._transport):
             self._complete = True  # RFC 9112 section 6.3, item 8
         self._end_of_input()
         return False
-
-    def _is_announced(self) -> bool:
-        """Tell an orderly end from a cut: over TLS the end is announced by close_notify (RFC 8446 section 6.1)."""
-        ssl_object = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
-        if ssl_object is None:
-            return True
-        try:
-            return not ssl_object.read(1)
-        except ssl.SSLZeroReturnError:
-            return True
-        except ssl.SSLError:
-            return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail whoever waits."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class TrustRootsError(Exception):
@@ -63,3 +67,16 @@ def tls_failure(error: OSError) -> str:
     reason: str = getattr(error, "reason", None) or type(error).__name__  # an end of the stream has none
     hint = ": does the origin speak plain HTTP?" if reason in _NO_TLS else ""
     return f"TLS failed: {reason.lower().replace('_', ' ') if reason.isupper() else reason}{hint}"
+
+
+def is_end_announced(transport: asyncio.BaseTransport | None) -> bool:
+    """Tell an orderly end of input from a cut: over TLS the end is announced by close_notify (RFC 8446 section 6.1)."""
+    ssl_object = transport.get_extra_info("ssl_object") if transport is not None else None
+    if ssl_object is None:
+        return True
+    try:
+        return not ssl_object.read(1)
+    except ssl.SSLZeroReturnError:
+        return True
+    except ssl.SSLError:
+        return False

@@ -15,7 +15,7 @@ from uvicorn.main import main as uvicorn_command
 
 import app
 from app.backends.tls import TrustRootsError, client_context
-from app.telemetry.access_log import AccessLogError, open_sink
+from app.telemetry.sinks import AccessLogError, open_sink
 from config.errors import ConfigErrors
 from config.loading import load
 from config.settings import settings_from_environ

@@ -67,3 +67,22 @@ class ObjectReference(Model):
     name: Name
     namespace: Name | None = None
     """Default: the namespace of the object that refers."""
+
+
+def field_names(model_class: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    """Return the field names that are known at a path below a model."""
+    model: Any = model_class
+    for step in path:
+        if isinstance(step, int):
+            continue
+        fields = {to_camel(name): info.annotation for name, info in getattr(model, "model_fields", {}).items()}
+        model = _model_in(fields.get(step))
+    return [to_camel(name) for name in getattr(model, "model_fields", {})]
+
+
+def _model_in(annotation: Any) -> Any:
+    """Return the model class inside `tuple[Model, ...]`, `Model | None` and the like."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    inner = (_model_in(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((model for model in inner if model is not None), None)
