@@ -160,10 +160,14 @@ def string_of_double(value: float) -> str:
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    _, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
-    if value == 0 or _LEAST_PLAIN <= len(digits) - 1 + int(exponent) <= _GREATEST_PLAIN:
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    power = len(digits) - 1 + int(exponent)
+    if value == 0 or _LEAST_PLAIN <= power <= _GREATEST_PLAIN:
         return repr(value).removesuffix(".0")
-    return f"{value:.{len(digits) - 1}e}"
+    # From the digits of `repr`: formatting the value again would round its exact expansion, to another number at times.
+    first, *others = map(str, digits)
+    mantissa = f"{first}.{''.join(others)}" if others else first
+    return f"{'-' if sign else ''}{mantissa}e{power:+03d}"
 
 
 @function("string", "bytes", "string")

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from config.cel.errors import EvaluationError
@@ -53,6 +53,7 @@ def test_a_negative_zero_keeps_its_sign() -> None:
     assert call("string", -0.0) == "-0"
 
 
+@example(5.960464477539063e-08)
 @given(st.floats(allow_nan=False))
 def test_a_double_that_was_written_reads_back(value: float) -> None:
     assert call("double", call("string", value)) == value
