@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+MAX_BODY_BYTES = 2 * 1024 * 1024
+"""Bytes of a request's body that policies may read."""
+
 RawHeaders = list[tuple[bytes, bytes]]
 """Header fields as they came: lower-cased names, values without surrounding white space."""
 
@@ -80,6 +83,9 @@ class RequestAttributes:
     gateway: str = ""
     route: str = ""
     backend: str = ""
+    body: bytes | None = None
+    """The body as far as it was read: only where an expression of the route names it, and at most `MAX_BODY_BYTES`."""
+    body_is_whole: bool = False
     header_values: dict[str, Any] | None = field(default=None, repr=False)
     """Kept by `config.cel`: headers by name, made when an expression reads one."""
 

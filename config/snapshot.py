@@ -37,6 +37,8 @@ class Route:
     request_headers: HeaderRewrite | None = None
     backend: Backend | None = None
     """None: the reference dangles, and the route answers 500."""
+    reads_body: bool = False
+    """Some expression reads the request's body, so that it is read before policy decides."""
 
 
 @dataclass(frozen=True, slots=True)

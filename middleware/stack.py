@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.middleware import Middleware
 
 from middleware.authorization import AuthorizationMiddleware
+from middleware.body import BodyMiddleware
 from middleware.headers import HeaderRewriteMiddleware
 from middleware.identity import IdentityMiddleware
 from middleware.observe import ObserveMiddleware
@@ -32,6 +33,7 @@ def layers(
         Middleware(ProblemMiddleware),
         Middleware(IdentityMiddleware, trust_domains=trust_domains),
         Middleware(RoutingMiddleware),
+        Middleware(BodyMiddleware),
         Middleware(AuthorizationMiddleware),
         Middleware(PathGuardMiddleware),
         Middleware(HeaderRewriteMiddleware),

@@ -57,6 +57,10 @@ def reads(node: ast.Node, bound: frozenset[str] = frozenset()) -> Iterator[str]:
                 yield name
         case ast.Select(operand=ast.Name(name=name, rooted=rooted), name=field) if rooted or name not in bound:
             yield f"{name}.{field}"
+        case ast.Index(operand=ast.Name(name=name, rooted=rooted), index=ast.Literal(value=str() as field)) if (
+            rooted or name not in bound
+        ):
+            yield f"{name}.{field}"
         case ast.Comprehension():
             yield from reads(node.operand, bound)
             inner = bound | set(node.variables)

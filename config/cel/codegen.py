@@ -200,6 +200,8 @@ class Generator:
             self.emit(f"{parent} = {code.text}")
         fields = []
         for name, variable in code.record.fields.items():
+            if not variable.in_map:
+                continue
             inner = self.whole(self.read(variable, parent))
             fields.append(f"{name!r}: {inner.text}")
         text = "{" + ", ".join(fields) + "}"

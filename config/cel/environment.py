@@ -25,6 +25,8 @@ class Field:
     """Kind of a list's elements."""
     total: bool = True
     """Reading it never fails."""
+    in_map: bool = True
+    """It is part of the map that its record becomes."""
 
 
 @dataclass(frozen=True, slots=True)

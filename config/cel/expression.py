@@ -60,6 +60,11 @@ class Expression:
     tree: ast.Node = field(repr=False, compare=False)
     environment: Environment = field(repr=False, compare=False)
 
+    @property
+    def reads_body(self) -> bool:
+        """Whether it names the request's body, which is read for it then."""
+        return not self.reads.isdisjoint({"request.body", "request.bodyPrefix"})
+
     def part(self, tree: ast.Node) -> Callable[[Any], Any]:
         """Return the function of a part of the expression."""
         return compile_tree(tree, self.environment)[0]

@@ -15,6 +15,9 @@ function = LIBRARY.function
 
 _RANDOM: Final = random.SystemRandom()
 _TOKEN_PARTS: Final = 3
+_CREDENTIALS: Final = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token"}
+)
 _FROM_URL_ALPHABET: Final = bytes.maketrans(b"-_+/", b"+/!!")
 """The two alphabets are not mixed: a `+` or `/` becomes something that base64 refuses."""
 
@@ -29,6 +32,12 @@ def strip_prefix(text: str, prefix: str) -> str:
 @function("stripSuffix", "string string", "string", inline="{0}.removesuffix({1})", total=True)
 def strip_suffix(text: str, suffix: str) -> str:
     return text.removesuffix(suffix)
+
+
+@function("redacted", "map", "map", method=True, total=True)
+def redacted(headers: dict[Any, Any]) -> dict[Any, Any]:
+    """Return headers with the values of those that carry credentials hidden."""
+    return {name: "<redacted>" if name in _CREDENTIALS else value for name, value in headers.items()}
 
 
 @function("merge", "map map", "map", method=True, inline="({0} | {1})", total=True)

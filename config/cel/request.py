@@ -79,6 +79,18 @@ def _uri(attributes: RequestAttributes) -> str:
     return f"{attributes.scheme}://{attributes.host}{attributes.path_and_query}"
 
 
+def _body(attributes: RequestAttributes) -> bytes:
+    if not attributes.body_is_whole:
+        raise EvaluationError("the body is larger than what is read of one")
+    return _body_prefix(attributes)
+
+
+def _body_prefix(attributes: RequestAttributes) -> bytes:
+    if attributes.body is None:
+        raise EvaluationError("the body was not read")
+    return attributes.body
+
+
 def _timestamp(seconds: float) -> Timestamp:
     return Timestamp(int(seconds * 1_000_000) * 1000)
 
@@ -121,6 +133,9 @@ REQUEST: Final = Record(
         "version": Field("string", "('HTTP/' + {0}.version)"),
         "headers": Field("headers", "{0}"),
         "startTime": Field("timestamp", "timestamp({0}.start_time)"),
+        "endTime": Field("dyn", "None"),
+        "body": Field("bytes", "body({0})", total=False, in_map=False),
+        "bodyPrefix": Field("bytes", "body_prefix({0})", total=False, in_map=False),
     },
 )
 DESTINATION: Final = Record(
@@ -139,7 +154,14 @@ BACKEND: Final = Record(
         "protocol": Field("string", "'http'"),
     },
 )
-PROXY: Final = Record("proxy", {"gateway": Field("string", "{0}.gateway"), "route": Field("string", "{0}.route")})
+PROXY: Final = Record(
+    "proxy",
+    {
+        "gateway": Field("string", "{0}.gateway"),
+        "listener": Field("dyn", "None"),
+        "route": Field("string", "{0}.route"),
+    },
+)
 
 NULL_VARIABLES: Final = frozenset({"env", "jwt", "apiKey", "basicAuth", "extauthz", "extproc", "metadata", "response"})
 """Variables that exist and have no value here: null."""
@@ -149,6 +171,8 @@ _VARIABLES: Final = {
     **{name: Field("dyn", "None") for name in NULL_VARIABLES},
 }
 _RUNTIME: Final = {
+    "body": _body,
+    "body_prefix": _body_prefix,
     "has_header": _has_header,
     "header": _header,
     "headers_map": _headers_of,

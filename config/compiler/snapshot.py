@@ -258,7 +258,9 @@ class _Compiler:
         for level in policies:
             # The oldest policy of the strongest level that has one.
             headers = next((found for policy in level if (found := self.headers[policy.key])), headers)
-        return Route(name, self._authorization(rules), headers, backend)
+        authorization = self._authorization(rules)
+        reads_body = authorization.reads_body or (headers is not None and headers.reads_body)
+        return Route(name, authorization, headers, backend, reads_body)
 
     def _authorization(self, rules: list[Rule]) -> Authorization:
         """Return one object for the same rules, as compiling them together is the costly part."""

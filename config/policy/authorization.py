@@ -44,6 +44,11 @@ class Authorization:
         """Every rule, in the order in which the algorithm asks them."""
         return (*self.denies.rules, *self.path_denies.rules, *self.requires.rules, *self.allows.rules)
 
+    @property
+    def reads_body(self) -> bool:
+        """Whether some rule reads the request's body."""
+        return any(rule.expression.reads_body for rule in self.rules if rule.expression is not None)
+
     def decide(self, attributes: RequestAttributes) -> Decision:
         """Decide by all rules: `authorize`, then `guard_path`."""
         decision = self.authorize(attributes)

@@ -70,6 +70,12 @@ class HeaderRewrite:
         names = [*(header.name for header in self.set), *self.remove]
         object.__setattr__(self, "owned", frozenset(map(fold_name, names)))
 
+    @property
+    def reads_body(self) -> bool:
+        """Whether some value is made from the request's body."""
+        expressions = [header.expression for header in (*self.add, *self.set)]
+        return any(expression.reads_body for expression in expressions if expression is not None)
+
     def apply(self, headers: Sequence[tuple[bytes, bytes]], attributes: RequestAttributes) -> RawHeaders:
         """Return the rewritten headers. Every expression sees the request as it came."""
         # What policy adds is kept apart until the end, so that dropping a caller's copy cannot drop it.

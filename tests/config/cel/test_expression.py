@@ -288,7 +288,7 @@ def test_an_evaluation_error_says_nothing_of_the_request() -> None:
         ("true", set()),
         ("request.path", {"request.path"}),
         ("request", {"request"}),
-        ('request["path"]', {"request"}),
+        ('request["path"]', {"request.path"}),
         ('request.headers["x"] + request.headers.y', {"request.headers"}),
         ("source.identity.namespace == request.host", {"source.identity", "request.host"}),
         ("has(source.identity.namespace)", {"source.identity"}),
