@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from config.snapshot import SnapshotStore
 from middleware.authorization import AuthorizationMiddleware
+from middleware.body import BodyMiddleware
 from middleware.headers import HeaderRewriteMiddleware
 from middleware.identity import IdentityMiddleware
 from middleware.observe import ObserveMiddleware
@@ -20,6 +21,7 @@ def test_the_layers_stand_in_the_order_of_the_design() -> None:
         ProblemMiddleware,
         IdentityMiddleware,
         RoutingMiddleware,
+        BodyMiddleware,
         AuthorizationMiddleware,
         PathGuardMiddleware,
         HeaderRewriteMiddleware,
