@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import ssl
@@ -23,25 +22,13 @@ from tests.support.loops import in_loop, run
 from tests.support.tls import MESH, authority
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from starlette.types import Message
 
     from config.settings import Settings
 
-LOGGERS = ("egress", "uvicorn", "uvicorn.error", "uvicorn.asgi", "uvicorn.access")
-
-
-@pytest.fixture(autouse=True)
-def process_log_as_it_was() -> Iterator[None]:
-    """Undo what starting does to the process log."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    before = [(log, log.handlers, log.propagate, log.level, list(log.filters)) for log in loggers]
-    yield
-    for log, handlers, propagate, level, filters in before:
-        log.handlers, log.propagate, log.filters = handlers, propagate, filters
-        log.setLevel(level)
+pytestmark = pytest.mark.usefixtures("process_log_as_it_was")
 
 
 def start(config: Settings | None, state: dict[str, Any] | None = None) -> str:

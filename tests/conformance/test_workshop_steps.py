@@ -95,7 +95,7 @@ def test_step_6_adds_a_host_whose_paths_are_all_open(pki: Pki, origin: Origin, t
 
 
 def curl(gateway: Gateway, identity: KeyPair | None, url: str, *arguments: str) -> tuple[int, int, str]:
-    """Run curl as the issue writes it; return its exit code, the status and the body."""
+    """Run curl as the README writes it; return its exit code, the status and the body."""
     if CURL is None:
         pytest.skip("curl is not installed")
     host = url.split("/")[2]

@@ -1,7 +1,8 @@
-"""Gateways that a whole test module shares; a `conftest.py` imports them by name."""
+"""Fixtures of several folders; a `conftest.py` imports them by name. Gateways are shared by a whole test module."""
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from tests.support.origins import Downstream
 
+LOGGERS = ("egress", "uvicorn", "uvicorn.error", "uvicorn.asgi", "uvicorn.access")
 DENY_AND_DANGLE = """
 apiVersion: agentgateway.dev/v1alpha1
 kind: AgentgatewayPolicy
@@ -94,3 +96,14 @@ def plain(plain_gateway: RunningGateway) -> RunningGateway:
     `denied.test` and the path `/denied`.
     """
     return _fresh(plain_gateway)
+
+
+@pytest.fixture
+def process_log_as_it_was() -> Iterator[None]:
+    """Undo what starting a gateway does to the process log."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(log, log.handlers, log.propagate, log.level, list(log.filters)) for log in loggers]
+    yield
+    for log, handlers, propagate, level, filters in before:
+        log.handlers, log.propagate, log.filters = handlers, propagate, filters
+        log.setLevel(level)

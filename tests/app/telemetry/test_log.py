@@ -2,26 +2,12 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING
 
 import pytest
 
 from app.telemetry.log import configure_logging, formatter
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-LOGGERS = ("egress", "uvicorn", "uvicorn.error", "uvicorn.asgi", "uvicorn.access")
-
-
-@pytest.fixture(autouse=True)
-def process_log_as_it_was() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    before = [(log, log.handlers, log.propagate, log.level, list(log.filters)) for log in loggers]
-    yield
-    for log, handlers, propagate, level, filters in before:
-        log.handlers, log.propagate, log.filters = handlers, propagate, filters
-        log.setLevel(level)
+pytestmark = pytest.mark.usefixtures("process_log_as_it_was")
 
 
 def test_a_record_is_one_json_object_with_the_words_of_the_access_log() -> None:
