@@ -14,6 +14,7 @@ from middleware.stack import layers
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from app.lifespan import Runtime
     from config.settings import Settings
 
 logger = logging.getLogger("egress")
@@ -29,29 +30,23 @@ class Gateway(Starlette):
     def __init__(self, settings: Settings | None = None) -> None:
         super().__init__()
         self._settings = settings
-        self._endpoint: ASGIApp | None = None
+        self._stack: ASGIApp = _not_started
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
+        if scope["type"] == "http":
+            await self._stack(scope, receive, send)
+        elif scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif scope["type"] == "http":
-            await super().__call__(scope, receive, send)
         else:
             raise RuntimeError(f"this gateway does not serve {scope['type']!r}")
 
-    def build_middleware_stack(self) -> ASGIApp:
-        """Wrap the catch-all route in the layers, the first one outermost.
-
-        Raises:
-            RuntimeError: the lifespan has not started.
-
-        """
-        if self._endpoint is None:
-            raise RuntimeError("the gateway serves within its lifespan only")
-        app = self._endpoint
+    def use(self, runtime: Runtime) -> None:
+        """Serve new requests by a configuration. It is one assignment: a request goes on in the layers it came into."""
+        app: ASGIApp = Forward(runtime.backends)
+        self.user_middleware = layers(runtime.snapshot, runtime.settings.trust_domains, runtime.access_log.record)
         for layer, args, kwargs in reversed(self.user_middleware):
             app = layer(app, *args, **kwargs)
-        return app
+        self._stack = app
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start, serve, end. Every failure is sent: one that is raised, uvicorn's `--lifespan auto` would ignore."""
@@ -59,9 +54,7 @@ class Gateway(Starlette):
         started = False
         try:
             async with running(self._settings, scope.setdefault("state", {})) as runtime:
-                self._endpoint = Forward(runtime.backends)
-                self.user_middleware = layers(runtime.store, runtime.settings.trust_domains, runtime.access_log.record)
-                self.middleware_stack = self.build_middleware_stack()
+                self.use(runtime)
                 started = True
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
@@ -72,6 +65,10 @@ class Gateway(Starlette):
             await send({"type": f"lifespan.{outcome}.failed", "message": str(error)})
         else:
             await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _not_started(_: Scope, __: Receive, ___: Send) -> None:
+    raise RuntimeError("the gateway serves within its lifespan only")
 
 
 def create_app(settings: Settings | None = None) -> Gateway:

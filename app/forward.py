@@ -88,12 +88,24 @@ async def _answer(response: OriginResponse, context: RequestContext, caller: _Ca
         headers.append((b"date", http_date()))  # RFC 9110 section 6.6.1
     context.status = status
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    while part := await response.read():
+    is_head_out = False  # servers write a head together with the first part of the body
+    while True:
+        part = response.take()
+        ended = response.has_ended
+        if not part and not ended:
+            if not is_head_out:
+                is_head_out = True
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
+            await response.wait()
+            continue
+        is_head_out = True
         context.bytes_out += len(part)
+        if ended:
+            # The server reports the end of its own answer as a disconnect: nobody may listen for one any more.
+            caller.close()
+            await send({"type": "http.response.body", "body": part})
+            return
         await send({"type": "http.response.body", "body": part, "more_body": True})
-    # The server reports the end of its own answer as a disconnect: nobody may listen for one any more.
-    caller.close()
-    await send({"type": "http.response.body", "body": b""})
 
 
 def _request_head(backend: Backend, attributes: RequestAttributes, context: RequestContext) -> RawHeaders:

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 from app.backends.dial import Dialer
 from app.backends.table import BackendTable
 from app.backends.tls import TrustRootsError
+from app.listeners.uvicorn_connection import REFUSED
 from app.listeners.uvicorn_hook import DRAINING, LISTENING, SERVER_CONFIG
-from app.listeners.uvicorn_protocols import REFUSED
 from app.status import ListenError, Readiness, Reload, listen, status_app
 from app.telemetry.access_log import AccessLog
 from app.telemetry.sinks import AccessLogError, open_sink
 from config.errors import ConfigErrors, Severity
 from config.loading import load
 from config.settings import settings_from_environ
-from config.snapshot import SnapshotStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from config.errors import Finding
     from config.settings import Settings
+    from config.snapshot import Snapshot
     from middleware.context import Connection
     from middleware.errors import GatewayError
 
@@ -49,7 +49,7 @@ class Runtime:
     """What runs between start and end."""
 
     settings: Settings
-    store: SnapshotStore
+    snapshot: Snapshot
     backends: BackendTable
     access_log: AccessLog
 
@@ -119,7 +119,7 @@ async def running(settings: Settings | None, state: dict[str, Any]) -> AsyncIter
         if server is None:  # another server, which does not tell when it listens
             listening()
         try:
-            yield Runtime(settings, SnapshotStore(snapshot), backends, access_log)
+            yield Runtime(settings, snapshot, backends, access_log)
         finally:
             draining()
 

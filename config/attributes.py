@@ -55,6 +55,20 @@ class Peer:
 
 
 @dataclass(slots=True)
+class Downstream:
+    """What policies may read about the connection that a request came on."""
+
+    address: str = ""
+    """The caller's address, as the socket says."""
+    port: int = 0
+    local_address: str = ""
+    """Local address of the connection to the gateway."""
+    local_port: int = 0
+    scheme: str = "https"
+    """Scheme the caller used on its connection to the gateway."""
+
+
+@dataclass(slots=True)
 class RequestAttributes:
     """What policies may read about a request. `host` and `path` are the ones that will be used, never the caller's."""
 
@@ -68,16 +82,10 @@ class RequestAttributes:
     """Without its `?`, as sent; none if there is no `?`."""
     headers: Sequence[tuple[bytes, bytes]] = ()
     """End-to-end request headers, before any rewriting."""
-    scheme: str = "https"
-    """Scheme the caller used on its connection to the gateway."""
+    downstream: Downstream = field(default_factory=Downstream)
     version: str = "1.1"
     raw_host: str = ""
     """`Host` as the caller sent it."""
-    source_address: str = ""
-    source_port: int = 0
-    destination_address: str = ""
-    """Local address of the connection to the gateway."""
-    destination_port: int = 0
     start_time: float = 0.0
     """Unix time in seconds."""
     gateway: str = ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from config.policy.authorization import Authorization
     from config.policy.headers import HeaderRewrite
@@ -81,14 +81,11 @@ class Snapshot:
         return None
 
     @property
+    def routes(self) -> Iterator[Route]:
+        """Every route, one for each virtual host."""
+        return (host.route for hosts in (self.exact, self.wildcards) for host in hosts.values())
+
+    @property
     def upstreams(self) -> frozenset[Upstream]:
         """Every origin that some route leads to."""
-        hosts = [*self.exact.values(), *self.wildcards.values()]
-        return frozenset(host.route.backend.upstream for host in hosts if host.route.backend)
-
-
-class SnapshotStore:
-    """Holds the snapshot that new requests begin with; a swap is one assignment. Empty until the first load."""
-
-    def __init__(self, snapshot: Snapshot | None = None) -> None:
-        self.current = snapshot
+        return frozenset(route.backend.upstream for route in self.routes if route.backend)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from config.attributes import Downstream
 from middleware.moments import new_uuid
 
 if TYPE_CHECKING:
@@ -43,40 +44,36 @@ def _no_abort() -> None:
     raise ConnectionAbortedError("the server offers no way to abort this connection")
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+@dataclass(slots=True)
+class Connection(Downstream):
     """What a listener knows about one downstream connection. Nothing of it can be set by a header."""
 
-    address: str
-    """The caller's address, as the socket says."""
-    port: int
-    local_address: str
-    local_port: int
-    scheme: str
     tls: dict[str, Any] | None = field(default=None, repr=False)
     """The ASGI `tls` extension; none without TLS."""
     abort: Callable[[], None] = field(default=_no_abort, repr=False)
     """Ends the connection at once, so that the caller cannot take a broken answer for a whole one."""
     departure: Departure | None = field(default=None, repr=False)
     """None under a server that only tells through `receive`."""
+    peer: Peer | None = field(init=False, default=None)
+    """Who the certificate names, once the identity layer has judged it."""
+    peername: str = field(init=False, repr=False)
+    """The caller's address and port as text, an IPv6 address in brackets."""
+
+    def __post_init__(self) -> None:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        self.peername = f"{host}:{self.port}"
 
 
-@dataclass(slots=True)
 class RequestContext:
-    """What is known about a request so far. Layers fill it; the access line is made from it."""
+    """What is known about a request so far. Layers fill it; the access line is made from it.
 
-    snapshot: Snapshot
-    """The one this request began with and keeps."""
-    connection: Connection
-    started: float = field(default_factory=time.perf_counter)
-    start_time: float = field(default_factory=time.time)
-    """Unix time in seconds."""
-    request_id: str = ""
-    decision_id: str = field(default_factory=new_uuid)
+    What is not known yet is found on the class: making one sets only what every request has.
+    """
+
     peer: Peer | None = None
     attributes: RequestAttributes | None = None
     route: Route | None = None
-    headers: RawHeaders = field(default_factory=list)
+    headers: RawHeaders
     """Headers for the origin: end-to-end ones only, rewritten by policy; `Host` and framing are not among them."""
     content_length: int | None = None
     """Length of the request's body as its head says."""
@@ -95,6 +92,23 @@ class RequestContext:
     """Address and port that was dialled."""
     upstream_seconds: float | None = None
     """From asking for a connection to the origin's response head."""
+
+    def __init__(self, snapshot: Snapshot, connection: Connection, request_id: str = "") -> None:
+        """Begin the record of a request.
+
+        Args:
+            snapshot: the one this request begins with and keeps.
+            connection: what it came on.
+            request_id: the caller's, or a new one.
+
+        """
+        self.snapshot = snapshot
+        self.connection = connection
+        self.request_id = request_id
+        self.decision_id = new_uuid()
+        self.started = time.perf_counter()
+        self.start_time = time.time()
+        """Unix time in seconds."""
 
     def routed(self) -> tuple[Route, RequestAttributes]:
         """Return the route and the attributes that policies see.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from middleware.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from config.attributes import RawHeaders
 
@@ -29,52 +29,81 @@ HOP_BY_HOP = frozenset(
 _REQUEST_ONLY = frozenset({b"host", b"content-length", b"expect", b"x-forwarded-client-cert"})
 """Written anew for the origin, answered by the server (`Expect`), or a claim of identity that nobody here may make."""
 
+TRACE_CONTEXT = frozenset({b"traceparent", b"tracestate"})
+"""Source: W3C Trace Context, section 3."""
+
 _MAX_LENGTH_DIGITS = 18
 """Longer ones overflow some reader's 64 bits."""
 
 
+_REQUEST_HOP_BY_HOP = HOP_BY_HOP | _REQUEST_ONLY
+
+
 def end_to_end(headers: Iterable[tuple[bytes, bytes]], dropped: frozenset[bytes] = frozenset()) -> RawHeaders:
     """Return the header fields that are passed on: without hop-by-hop ones and all that `Connection` names."""
-    headers = list(headers)
-    gone = HOP_BY_HOP | dropped
-    named = [value for name, value in headers if name == b"connection"]
-    if named:
-        gone = gone | {token.strip().lower() for value in named for token in value.split(b",")}
-    # Origins that fold `_` to `-`, as CGI does, would read `Transfer_Encoding` as what it looks like.
-    return [pair for pair in headers if pair[0] not in gone and pair[0].replace(b"_", b"-") not in gone]
+    return _without(list(headers), HOP_BY_HOP | dropped)
 
 
 def request_headers(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     """Return the end-to-end fields of a request, without those that are written anew for the origin."""
-    return end_to_end(headers, _REQUEST_ONLY)
+    return _without(list(headers), _REQUEST_HOP_BY_HOP)
 
 
-def check_framing(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, int | None, bool]:
+def without_trace_context(headers: RawHeaders) -> RawHeaders:
+    """Return the fields without the caller's W3C trace context, which origins outside have no business with."""
+    return [pair for pair in headers if pair[0] not in TRACE_CONTEXT]
+
+
+def _without(headers: RawHeaders, gone: frozenset[bytes]) -> RawHeaders:
+    if b"connection" in dict(headers):
+        named = (value for name, value in headers if name == b"connection")
+        gone |= {token.strip().lower() for value in named for token in value.split(b",")}
+    # Origins that fold `_` to `-`, as CGI does, would read `Transfer_Encoding` as what it looks like.
+    return [
+        pair
+        for pair in headers
+        if pair[0] not in gone and (b"_" not in pair[0] or pair[0].replace(b"_", b"-") not in gone)
+    ]
+
+
+def check_framing(
+    headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]
+) -> tuple[bytes, int | None, bool]:
     """Return `Host`, the content length and whether the body is chunked.
 
     Parsers differ in what they let through, so it is judged here once for all of them.
+
+    Args:
+        headers: every field as it came.
+        fields: the same by name, the last of several.
 
     Raises:
         InvalidRequestError: no `Host` or two (RFC 9112 section 3.2), two lengths, a length beside a transfer coding
             (section 6.1), another coding than `chunked`, a length that is no number.
 
     """
-    hosts: list[bytes] = []
-    lengths: list[bytes] = []
-    codings: list[bytes] = []
-    for name, value in headers:
-        if name == b"host":
-            hosts.append(value)
-        elif name == b"content-length":
-            lengths.append(value)
-        elif name == b"transfer-encoding":
-            codings.append(value)
-    if len(hosts) != 1:
-        raise InvalidRequestError(f"{len(hosts)} Host fields")
-    if len(lengths) > 1 or (lengths and codings):
-        raise InvalidRequestError("more than one statement of the body's length")
-    if codings and (len(codings) > 1 or codings[0].lower() != b"chunked"):
-        raise InvalidRequestError("a transfer coding other than chunked")
-    if lengths and not (lengths[0].isdigit() and len(lengths[0]) <= _MAX_LENGTH_DIGITS):
+    if len(fields) != len(headers):  # a name occurs twice: which one?
+        _check_repeated([name for name, _ in headers])
+    host, length, coding = fields.get(b"host"), fields.get(b"content-length"), fields.get(b"transfer-encoding")
+    if host is None:
+        raise InvalidRequestError("0 Host fields")
+    if coding is not None:
+        if length is not None:
+            raise InvalidRequestError("more than one statement of the body's length")
+        if coding.lower() != b"chunked":
+            raise InvalidRequestError("a transfer coding other than chunked")
+        return host, None, True
+    if length is None:
+        return host, None, False
+    if not (length.isdigit() and len(length) <= _MAX_LENGTH_DIGITS):
         raise InvalidRequestError("a content length that is no number")
-    return hosts[0], int(lengths[0]) if lengths else None, bool(codings)
+    return host, int(length), False
+
+
+def _check_repeated(names: list[bytes]) -> None:
+    if (hosts := names.count(b"host")) > 1:
+        raise InvalidRequestError(f"{hosts} Host fields")
+    if names.count(b"content-length") > 1:
+        raise InvalidRequestError("more than one statement of the body's length")
+    if names.count(b"transfer-encoding") > 1:
+        raise InvalidRequestError("a transfer coding other than chunked")

@@ -12,6 +12,9 @@ from middleware.errors import CertificateExpiredError, IdentityRequiredError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from config.attributes import Peer
+    from middleware.context import Connection
+
 
 @dataclass(frozen=True, slots=True)
 class IdentityMiddleware:
@@ -22,7 +25,16 @@ class IdentityMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = request_context(scope)
-        tls = context.connection.tls
+        connection = context.connection
+        peer = connection.peer or self._identify(connection)
+        if context.start_time > peer.not_after:
+            raise CertificateExpiredError("the certificate has expired since the connection was made")
+        context.peer = peer
+        await self.app(scope, receive, send)
+
+    def _identify(self, connection: Connection) -> Peer:
+        """Judge the certificate of a connection, once: it stays the same for all of its requests."""
+        tls = connection.tls
         chain = tls.get("client_cert_chain") if tls else None
         if not tls or not chain:
             raise IdentityRequiredError("no client certificate")
@@ -34,7 +46,5 @@ class IdentityMiddleware:
             raise IdentityRequiredError(str(error)) from None
         if peer.spiffe_id.trust_domain not in self.trust_domains:
             raise IdentityRequiredError("the trust domain is not accepted")
-        if context.start_time > peer.not_after:
-            raise CertificateExpiredError("the certificate has expired since the connection was made")
-        context.peer = peer
-        await self.app(scope, receive, send)
+        connection.peer = peer
+        return peer

@@ -1,4 +1,4 @@
-"""The outermost layer: makes the record of a request, pins its snapshot, and hands the record on at the end."""
+"""The outermost layer: makes the record of a request and hands it on at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from config.snapshot import SnapshotStore
+    from config.snapshot import Snapshot
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -24,16 +24,13 @@ class ObserveMiddleware:
     """Record every request, aborted ones too."""
 
     app: ASGIApp
-    store: SnapshotStore
+    snapshot: Snapshot
+    """The configuration of every request that comes through here: each keeps it to its end."""
     record: Callable[[Scope, RequestContext], None]
     """Takes the finished record: the access log."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        snapshot = self.store.current
-        if snapshot is None:
-            raise RuntimeError("a request came before the configuration was loaded")
-        context = RequestContext(snapshot, connection_of(scope))
-        context.request_id = _request_id(scope)
+        context = RequestContext(self.snapshot, connection_of(scope), _request_id(scope))
         bind_context(scope, context)
         try:
             await self.app(scope, receive, send)
@@ -46,7 +43,5 @@ class ObserveMiddleware:
 
 def _request_id(scope: Scope) -> str:
     """Return the caller's `x-request-id` if it may stand in a log, else a new one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return str(value.decode())
-    return new_uuid()
+    sent = dict(scope["headers"]).get(b"x-request-id")
+    return str(sent.decode()) if sent is not None and _REQUEST_ID.fullmatch(sent) else new_uuid()

@@ -22,15 +22,16 @@ from middleware.errors import (
     RouteNotFoundError,
     UpgradeNotSupportedError,
 )
-from middleware.framing import check_framing, request_headers
+from middleware.framing import TRACE_CONTEXT, check_framing, request_headers, without_trace_context
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from middleware.context import RequestContext
 
-_REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 _VERSIONS = frozenset({"1.0", "1.1"})
+_USUAL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,16 @@ class RoutingMiddleware:
 
 
 def _route(scope: Scope, context: RequestContext) -> None:
-    if scope["http_version"] not in _VERSIONS:
-        raise HttpVersionNotSupportedError(f"HTTP/{scope['http_version']}")
-    if scope["method"] in _REFUSED_METHODS or scope["method"] != scope["method"].upper():
+    method, version, raw_headers = scope["method"], scope["http_version"], scope["headers"]
+    if version not in _VERSIONS:
+        raise HttpVersionNotSupportedError(f"HTTP/{version}")
+    if method not in _USUAL_METHODS and (method in _REFUSED_METHODS or method != method.upper()):
         # Methods are case-sensitive, but some origins fold them: `delete` would slip a rule on DELETE.
-        raise MethodNotAllowedError(scope["method"])
+        raise MethodNotAllowedError(method)
     if context.peer is None:
         raise RuntimeError("routing was reached without an identity")
-    raw_host, context.content_length, context.chunked = check_framing(scope["headers"])
+    fields = dict(raw_headers)
+    raw_host, context.content_length, context.chunked = check_framing(raw_headers, fields)
     target_authority, raw_path, raw_query = split_target(target_of(scope))
     host, port = parse_authority(raw_host)
     if target_authority is not None:
@@ -65,26 +68,22 @@ def _route(scope: Scope, context: RequestContext) -> None:
             raise InvalidRequestError("the absolute target does not agree with Host")
     path = normalise_path(raw_path)
     query = None if raw_query is None else check_query(raw_query)
-    if any(name == b"upgrade" for name, _ in scope["headers"]):
+    if b"upgrade" in fields:
         raise UpgradeNotSupportedError("the request asks for an upgrade")
-    context.headers = request_headers(scope["headers"])
-    connection = context.connection
+    headers = request_headers(raw_headers)
+    context.headers = headers if TRACE_CONTEXT.isdisjoint(fields) else without_trace_context(headers)
     context.attributes = attributes = RequestAttributes(
-        peer=context.peer,
-        method=scope["method"],
-        host=host,
-        path=path,
-        query=query,
-        headers=context.headers,
-        scheme=connection.scheme,
-        version=scope["http_version"],
-        raw_host=raw_host.decode("ascii"),
-        source_address=connection.address,
-        source_port=connection.port,
-        destination_address=connection.local_address,
-        destination_port=connection.local_port,
-        start_time=context.start_time,
-        gateway=context.snapshot.gateway,
+        context.peer,
+        method,
+        host,
+        path,
+        query,
+        headers,
+        context.connection,
+        version,
+        raw_host.decode("ascii"),
+        context.start_time,
+        context.snapshot.gateway,
     )
     virtual_host = context.snapshot.find(host)
     if virtual_host is None or not virtual_host.accepts_port(port):

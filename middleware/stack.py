@@ -20,21 +20,23 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
-    from config.snapshot import SnapshotStore
+    from config.snapshot import Snapshot
     from middleware.context import RequestContext
 
 
 def layers(
-    store: SnapshotStore, trust_domains: frozenset[str], record: Callable[[Scope, RequestContext], None]
+    snapshot: Snapshot, trust_domains: frozenset[str], record: Callable[[Scope, RequestContext], None]
 ) -> list[Middleware]:
-    """Return the layers, the outermost first."""
-    return [
-        Middleware(ObserveMiddleware, store=store, record=record),
-        Middleware(ProblemMiddleware),
-        Middleware(IdentityMiddleware, trust_domains=trust_domains),
-        Middleware(RoutingMiddleware),
-        Middleware(BodyMiddleware),
-        Middleware(AuthorizationMiddleware),
-        Middleware(PathGuardMiddleware),
-        Middleware(HeaderRewriteMiddleware),
+    """Return the layers for a snapshot, the outermost first: of those that only some policies need, the needed ones."""
+    routes = list(snapshot.routes)
+    stack = [
+        (True, Middleware(ObserveMiddleware, snapshot=snapshot, record=record)),
+        (True, Middleware(ProblemMiddleware)),
+        (True, Middleware(IdentityMiddleware, trust_domains=trust_domains)),
+        (True, Middleware(RoutingMiddleware)),
+        (any(route.reads_body for route in routes), Middleware(BodyMiddleware)),
+        (True, Middleware(AuthorizationMiddleware)),
+        (any(route.authorization.guards_path for route in routes), Middleware(PathGuardMiddleware)),
+        (any(route.request_headers for route in routes), Middleware(HeaderRewriteMiddleware)),
     ]
+    return [layer for needed, layer in stack if needed]

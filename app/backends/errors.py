@@ -11,9 +11,29 @@ class OriginConnectError(OriginError):
     """No connection: resolution, a refused address, TCP, TLS or the deadline. Nothing of the request was sent."""
 
 
+class OriginConnectTimeoutError(OriginConnectError):
+    """Resolution, TCP and TLS took longer than they may."""
+
+
+class OriginPoolTimeoutError(OriginConnectError):
+    """As many connections as there may be were in use, and none became free in time."""
+
+
 class OriginProtocolError(OriginError):
     """The origin broke HTTP, or ended the connection where an answer was due."""
 
 
 class OriginWriteError(OriginProtocolError):
     """The connection ended while the request was being sent."""
+
+
+class OriginWriteTimeoutError(OriginError):
+    """The origin did not take a part of the body in time."""
+
+
+class OriginReadTimeoutError(OriginError):
+    """The answer did not come in time."""
+
+
+class OriginRequestError(OriginError):
+    """The request cannot be written as HTTP. Nothing of it was sent."""

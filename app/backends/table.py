@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.backends.connection import READ_BUFFER_BYTES
 from app.backends.tls import client_context
 from app.backends.transport import OriginTransport
 
@@ -21,11 +22,12 @@ class BackendTable:
     def __init__(self, dialer: Dialer) -> None:
         self._dialer = dialer
         self._tls_context: ssl.SSLContext | None = None
-        self._transports: dict[Upstream, OriginTransport] = {}
+        self._transports: dict[str, OriginTransport] = {}
+        self._buffer = bytearray(READ_BUFFER_BYTES)
 
     def transport(self, upstream: Upstream) -> OriginTransport:
         """Return the transport of an upstream that some snapshot in use names."""
-        return self._transports[upstream]
+        return self._transports[upstream.key]
 
     async def reconcile(self, snapshot: Snapshot) -> None:
         """Make the table that of a snapshot. Pools of unchanged upstreams stay; others close as they become idle.
@@ -34,10 +36,10 @@ class BackendTable:
             TrustRootsError: an upstream wants TLS, and no trust roots can be loaded.
 
         """
-        wanted = snapshot.upstreams
-        added = {upstream: self._open(upstream) for upstream in wanted - self._transports.keys()}
-        removed = [transport for upstream, transport in self._transports.items() if upstream not in wanted]
-        self._transports = {u: t for u, t in self._transports.items() if u in wanted} | added
+        wanted = {upstream.key: upstream for upstream in snapshot.upstreams}
+        transports = {key: self._transports.get(key) or self._open(upstream) for key, upstream in wanted.items()}
+        removed = [transport for key, transport in self._transports.items() if key not in wanted]
+        self._transports = transports
         for transport in removed:
             await transport.aclose()
 
@@ -48,7 +50,7 @@ class BackendTable:
 
     def _open(self, upstream: Upstream) -> OriginTransport:
         if upstream.tls is None:
-            return OriginTransport(upstream, self._dialer, None)
+            return OriginTransport(upstream, self._dialer, None, self._buffer)
         if self._tls_context is None:
             self._tls_context = client_context()
-        return OriginTransport(upstream, self._dialer, self._tls_context)
+        return OriginTransport(upstream, self._dialer, self._tls_context, self._buffer)

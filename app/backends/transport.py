@@ -1,4 +1,4 @@
-"""The transport of the hot path: a keep-alive pool for one upstream, a lean exchange, and httpx's interface on it."""
+"""The transport of the hot path: a lean exchange with one upstream, and httpx's interface on it."""
 
 from __future__ import annotations
 
@@ -7,48 +7,71 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from app.backends.connection import OriginConnection
-from app.backends.errors import OriginConnectError, OriginError, OriginProtocolError, OriginWriteError
-from app.backends.tls import tls_failure
+from app.backends.connection import READ_BUFFER_BYTES
+from app.backends.errors import (
+    OriginConnectError,
+    OriginConnectTimeoutError,
+    OriginError,
+    OriginPoolTimeoutError,
+    OriginProtocolError,
+    OriginReadTimeoutError,
+    OriginRequestError,
+    OriginWriteError,
+    OriginWriteTimeoutError,
+)
+from app.backends.pool import ConnectionPool
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
-    from app.backends.connection import ResponseHead
+    from app.backends.connection import OriginConnection
     from app.backends.dial import Dialer
+    from app.backends.response import ResponseReader
     from config.attributes import RawHeaders
     from config.policy.upstream import Upstream
 
-MAX_IDLE_CONNECTIONS = 128
-"""Connections kept open for the next request, for each upstream."""
-IDLE_SECONDS = 60.0
-"""How long one is kept."""
-
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Safe methods (RFC 9110 section 9.2.1): sent again if a connection that was idle turns out to be dead."""
+_CONTROLS = bytes({*range(32), 127} - {9})
+"""What may not stand in a field or a target, CR and LF among them (RFC 9110 section 5.5)."""
 
 
 class OriginResponse:
     """The answer to one exchange: its head, then its body in parts. Must be closed."""
 
+    __slots__ = ("_connection", "_pool", "_response", "_upload", "headers", "read", "status", "take", "wait")
+
     def __init__(
         self,
-        transport: OriginTransport,
+        pool: ConnectionPool,
         connection: OriginConnection,
-        head: ResponseHead,
+        response: ResponseReader,
         upload: asyncio.Task[None] | None,
     ) -> None:
-        self.status = head.status
-        self.headers = head.headers
+        self.status = response.status
+        self.headers = response.headers
         """Names lower-cased, as the origin sent them."""
-        self.endpoint = connection.endpoint
-        """Address and port that was dialled."""
+        self.take = connection.take_body
+        """Returns the part of the body that has come, empty if none has."""
+        self.wait = connection.wait_body
+        """Waits for something to take or the end; raises `OriginProtocolError` if the body is cut short."""
         self.read = connection.read_body
         """Returns the next part of the body, empty at its end; raises `OriginProtocolError` if it is cut short."""
-        self._transport = transport
+        self._pool = pool
         self._connection = connection
+        self._response = response
         self._upload = upload
+
+    @property
+    def endpoint(self) -> str:
+        """Address and port that was dialled."""
+        return self._connection.endpoint
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the answer is complete and all of its body was taken."""
+        return self._response.is_complete and not self._response.body_bytes
 
     def close(self) -> None:
         """End the exchange. The connection is kept only if both directions came to a clean end."""
@@ -56,30 +79,42 @@ class OriginResponse:
         if self._upload is not None:
             self._upload.cancel()
         if sent and self._connection.is_reusable:
-            self._transport.release(self._connection)
+            self._pool.release(self._connection)
         else:
             self._connection.abort()
 
 
 class OriginTransport(httpx.AsyncBaseTransport):
-    """Connections to one upstream.
+    """Exchanges with one upstream.
 
     `exchange` is what the gateway uses: raw header lists in and out, no copies. `handle_async_request` is the same
     behind httpx's interface, for everything that is not the hot path.
     """
 
-    def __init__(self, upstream: Upstream, dialer: Dialer, tls_context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, upstream: Upstream, dialer: Dialer, tls_context: ssl.SSLContext | None, buffer: bytearray | None = None
+    ) -> None:
+        """Prepare; nothing is connected before the first exchange.
+
+        Args:
+            upstream: the origin.
+            dialer: what opens TCP connections.
+            tls_context: how the origin's certificate is verified; none for an upstream in plain text.
+            buffer: what connections read into; the transports of one event loop may share it.
+
+        """
         if (upstream.tls is None) != (tls_context is None):
             raise ValueError("a TLS upstream needs a TLS context, and a plain one must not have one")
         self._upstream = upstream
-        self._dialer = dialer
-        self._tls_context = tls_context
-        self._idle: dict[OriginConnection, asyncio.TimerHandle] = {}
-        """Idle connections with the end of their time; the one used last stands last."""
-        self._closed = False
+        self._pool = ConnectionPool(upstream, dialer, tls_context, buffer or bytearray(READ_BUFFER_BYTES))
 
     async def exchange(
-        self, method: str, target: str, headers: RawHeaders, body: AsyncIterator[bytes] | None = None
+        self,
+        method: str,
+        target: str,
+        headers: RawHeaders,
+        body: AsyncIterator[bytes] | None = None,
+        timeouts: Mapping[str, float | None] | None = None,
     ) -> OriginResponse:
         """Send a request and return its answer once the head is there; the body goes on being sent meanwhile.
 
@@ -88,38 +123,53 @@ class OriginTransport(httpx.AsyncBaseTransport):
             target: origin-form target, sent as it is.
             headers: every field to send, `Host` and framing included.
             body: parts of the body, sent in chunks if the headers say `transfer-encoding`; none if there is no body.
+            timeouts: seconds by httpx's names: `pool` and `connect` in place of the upstream's, `write` for each part
+                of the body, `read` from the end of the request to the answer's head.
 
         Raises:
             OriginConnectError: no connection could be had; nothing was sent.
+            OriginRequestError: a field or the target would break HTTP; nothing was sent.
             OriginProtocolError: the origin broke HTTP.
+            OriginReadTimeoutError, OriginWriteTimeoutError: it did not answer, or take a part of the body, in time.
             Exception: whatever `body` raised.
 
         """
         head = _request_head(method, target, headers)
-        chunked = any(name == b"transfer-encoding" for name, _ in headers)
+        limits = timeouts or {}
         retried = False
         while True:
-            connection, reused = await self._acquire(fresh=retried)
+            connection = None if retried else self._pool.take()
+            reused = connection is not None
+            if connection is None:
+                connection, reused = await self._pool.acquire(
+                    fresh=retried, pool_timeout=limits.get("pool"), connect_timeout=limits.get("connect")
+                )
             upload: asyncio.Task[None] | None = None
+            sent = False
             try:
                 connection.begin(method)
-                await connection.send(head)
+                connection.write(head)
+                sent = True
                 if body is not None:
-                    upload = asyncio.create_task(_upload(connection, body, chunked=chunked))
-                return OriginResponse(self, connection, await connection.read_head(), upload)
+                    chunked = any(name == b"transfer-encoding" for name, _ in headers)
+                    upload = asyncio.create_task(_upload(connection, body, limits.get("write"), chunked=chunked))
+                read = limits.get("read")
+                response = await (_read_head(connection, upload, read) if read else connection.read_head())
+                return OriginResponse(self._pool, connection, response, upload)
             except BaseException as error:
                 if upload is not None:
                     upload.cancel()
                 connection.abort()
-                stale = reused and isinstance(error, OriginProtocolError) and not connection.has_answered
-                if not (stale and body is None and method in _REPEATABLE):
+                stale = reused and not retried and isinstance(error, OriginProtocolError)
+                unseen = not sent or (body is None and method in _REPEATABLE and not connection.has_answered)
+                if not (stale and unseen):
                     raise
                 # The origin had closed an idle connection: that was no answer to this request. Once is enough: one that
                 # closes because of this request would be sent it again for every idle connection.
                 retried = True
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send an httpx request. Errors come as httpx's own; of its timeouts, `read` is kept."""
+        """Send an httpx request. Its four timeouts are kept, and errors come as httpx's own."""
         origin = (request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80))
         if origin != (self._upstream.host, self._upstream.port):
             raise httpx.UnsupportedProtocol("this transport has one origin only", request=request)
@@ -127,87 +177,59 @@ class OriginTransport(httpx.AsyncBaseTransport):
         framed = any(name in {b"content-length", b"transfer-encoding"} for name, _ in headers)
         body = aiter(request.stream) if framed and isinstance(request.stream, httpx.AsyncByteStream) else None
         target = request.url.raw_path.decode("ascii")
-        read_timeout: float | None = request.extensions.get("timeout", {}).get("read")
+        timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
         try:
-            async with asyncio.timeout(read_timeout):
-                response = await self.exchange(request.method, target, headers, body)
-        except (OriginError, TimeoutError) as error:
+            response = await self.exchange(request.method, target, headers, body, timeouts)
+        except OriginError as error:
             raise _as_httpx_error(error, request) from error
-        stream = _ResponseStream(response, request, read_timeout)
+        stream = _ResponseStream(response, request, timeouts.get("read"))
         return httpx.Response(response.status, headers=response.headers, stream=stream, request=request)
 
     async def aclose(self) -> None:
         """Close the idle connections. Running exchanges go on, and close theirs at their end."""
-        self._closed = True
-        for connection in list(self._idle):
-            self._expire(connection)
-
-    def release(self, connection: OriginConnection) -> None:
-        """Keep a connection for the next exchange, for a while."""
-        if self._closed or len(self._idle) >= MAX_IDLE_CONNECTIONS:
-            connection.abort()
-            return
-        self._idle[connection] = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._expire, connection)
-
-    async def _acquire(self, *, fresh: bool) -> tuple[OriginConnection, bool]:
-        """Return a connection, the one used last first unless a fresh one is wanted, and whether it was used before."""
-        while self._idle and not fresh:
-            connection, expiry = self._idle.popitem()
-            expiry.cancel()
-            if connection.is_open:
-                return connection, True
-            connection.abort()
-        try:
-            async with asyncio.timeout(self._upstream.connect_timeout):
-                return await self._connect(), False
-        except TimeoutError:
-            raise OriginConnectError(f"{self._upstream.host}: no connection within its deadline") from None
-
-    async def _connect(self) -> OriginConnection:
-        upstream = self._upstream
-        sock = await self._dialer.dial(upstream.host, upstream.port)
-        connection = OriginConnection()
-        try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: connection,
-                sock=sock,
-                ssl=self._tls_context,
-                server_hostname=upstream.tls.server_name if upstream.tls else None,
-            )
-        except BaseException as error:
-            if connection.is_made:
-                connection.abort()  # its transport owns the socket: closing that here would free a number in use
-            else:
-                sock.close()
-            if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-                raise OriginConnectError(f"{upstream.host}: {tls_failure(error)}") from error
-            raise
-        return connection
-
-    def _expire(self, connection: OriginConnection) -> None:
-        if expiry := self._idle.pop(connection, None):
-            expiry.cancel()
-        connection.abort()
+        self._pool.close()
 
 
-async def _upload(connection: OriginConnection, body: AsyncIterator[bytes], *, chunked: bool) -> None:
+def _request_head(method: str, target: str, headers: RawHeaders) -> bytes:
+    head = b"\r\n".join([f"{method} {target} HTTP/1.1".encode("ascii"), *map(b": ".join, headers), b"\r\n"])
+    # Whoever made the fields has checked them; one that slipped through would be a request of somebody else's.
+    if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(headers) + 2):
+        raise OriginRequestError("a header field or the target holds a control character")
+    return head
+
+
+async def _read_head(
+    connection: OriginConnection, upload: asyncio.Task[None] | None, read_timeout: float
+) -> ResponseReader:
+    """Wait for the head, with a limit that begins once the request is sent."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(read_timeout if upload is None else None) as deadline:
+            if upload is not None:
+                upload.add_done_callback(lambda _: deadline.reschedule(loop.time() + read_timeout))
+            return await connection.read_head()
+    except TimeoutError:
+        raise OriginReadTimeoutError("no answer within the read timeout") from None
+
+
+async def _upload(
+    connection: OriginConnection, body: AsyncIterator[bytes], write_timeout: float | None, *, chunked: bool
+) -> None:
     """Send the body while the answer is awaited or already read."""
     try:
         async for part in body:
             if part:
-                await connection.send(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+                data = b"%x\r\n%b\r\n" % (len(part), part) if chunked else part
+                async with asyncio.timeout(write_timeout):
+                    await connection.send(data)
         if chunked:
-            await connection.send(b"0\r\n\r\n")
+            connection.write(b"0\r\n\r\n")
     except OriginWriteError:
         return  # the origin stopped reading: its answer, or the lack of one, tells why
+    except TimeoutError:
+        connection.fail(OriginWriteTimeoutError("the origin does not take the request's body"))
     except Exception as error:  # noqa: BLE001  handed to whoever reads the answer
         connection.fail(error)
-
-
-def _request_head(method: str, target: str, headers: RawHeaders) -> bytes:
-    lines = [f"{method} {target} HTTP/1.1".encode("ascii")]
-    lines += [name + b": " + value for name, value in headers]
-    return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 class _ResponseStream(httpx.AsyncByteStream):
@@ -221,7 +243,9 @@ class _ResponseStream(httpx.AsyncByteStream):
             try:
                 async with asyncio.timeout(self._read_timeout):
                     part = await self._response.read()
-            except (OriginError, TimeoutError) as error:
+            except TimeoutError as error:
+                raise httpx.ReadTimeout("no answer within the read timeout", request=self._request) from error
+            except OriginError as error:
                 raise _as_httpx_error(error, self._request) from error
             if not part:
                 return
@@ -231,11 +255,18 @@ class _ResponseStream(httpx.AsyncByteStream):
         self._response.close()
 
 
-def _as_httpx_error(error: OriginError | TimeoutError, request: httpx.Request) -> httpx.TransportError:
-    match error:
-        case OriginConnectError():
-            return httpx.ConnectError(str(error), request=request)
-        case TimeoutError():
-            return httpx.ReadTimeout("no answer within the read timeout", request=request)
-        case _:
-            return httpx.RemoteProtocolError(str(error), request=request)
+_HTTPX_ERRORS: tuple[tuple[type[OriginError], type[httpx.TransportError]], ...] = (
+    (OriginConnectTimeoutError, httpx.ConnectTimeout),
+    (OriginPoolTimeoutError, httpx.PoolTimeout),
+    (OriginConnectError, httpx.ConnectError),
+    (OriginReadTimeoutError, httpx.ReadTimeout),
+    (OriginWriteTimeoutError, httpx.WriteTimeout),
+    (OriginWriteError, httpx.WriteError),
+    (OriginRequestError, httpx.LocalProtocolError),
+    (OriginError, httpx.RemoteProtocolError),
+)
+
+
+def _as_httpx_error(error: OriginError, request: httpx.Request) -> httpx.TransportError:
+    kind = next(theirs for ours, theirs in _HTTPX_ERRORS if isinstance(error, ours))
+    return kind(str(error), request=request)

@@ -20,7 +20,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
 
-from app.listeners.uvicorn_protocols import H11GatewayProtocol, HttpToolsGatewayProtocol
+from app.listeners.h11_protocol import H11GatewayProtocol
+from app.listeners.httptools_protocol import HttpToolsGatewayProtocol
 from app.telemetry.log import configure_logging
 
 if TYPE_CHECKING:

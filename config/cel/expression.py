@@ -107,7 +107,8 @@ class Expression:
 
         """
         try:
-            return plain(self.function(attributes))
+            value = self.function(attributes)
+            return value if type(value) is str else plain(value)
         except _SLIPPED as error:
             raise EvaluationError(f"the expression failed: {type(error).__name__}") from None
 

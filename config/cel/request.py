@@ -76,7 +76,7 @@ def _strict_headers_map(attributes: RequestAttributes) -> dict[str, Any]:
 
 
 def _uri(attributes: RequestAttributes) -> str:
-    return f"{attributes.scheme}://{attributes.host}{attributes.path_and_query}"
+    return f"{attributes.downstream.scheme}://{attributes.host}{attributes.path_and_query}"
 
 
 def _body(attributes: RequestAttributes) -> bytes:
@@ -107,9 +107,9 @@ IDENTITY: Final = Record(
 SOURCE: Final = Record(
     "source",
     {
-        "address": Field("string", "{0}.source_address"),
-        "rawAddress": Field("string", "{0}.source_address"),
-        "port": Field("int", "{0}.source_port"),
+        "address": Field("string", "{0}.downstream.address"),
+        "rawAddress": Field("string", "{0}.downstream.address"),
+        "port": Field("int", "{0}.downstream.port"),
         "identity": Field("record", "{0}.peer.identity", IDENTITY),
         "spiffeId": Field("string", "{0}.peer.uri"),
         "subjectAltNames": Field("list", "list({0}.peer.subject_alt_names)", element="string"),
@@ -127,7 +127,7 @@ REQUEST: Final = Record(
         "uri": Field("string", "uri({0})"),
         "host": Field("string", "{0}.host"),
         "rawHost": Field("string", "{0}.raw_host"),
-        "scheme": Field("string", "{0}.scheme"),
+        "scheme": Field("string", "{0}.downstream.scheme"),
         "path": Field("string", "{0}.path"),
         "pathAndQuery": Field("string", "{0}.path_and_query"),
         "version": Field("string", "('HTTP/' + {0}.version)"),
@@ -141,8 +141,8 @@ REQUEST: Final = Record(
 DESTINATION: Final = Record(
     "destination",
     {
-        "address": Field("string", "{0}.destination_address"),
-        "port": Field("int", "{0}.destination_port"),
+        "address": Field("string", "{0}.downstream.local_address"),
+        "port": Field("int", "{0}.downstream.local_port"),
         "hostname": Field("string", "{0}.host"),
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,11 @@ class Authorization:
         return (*self.denies.rules, *self.path_denies.rules, *self.requires.rules, *self.allows.rules)
 
     @property
+    def guards_path(self) -> bool:
+        """Whether there is anything for `guard_path` to ask."""
+        return bool(self.path_denies.rules)
+
+    @property
     def reads_body(self) -> bool:
         """Whether some rule reads the request's body."""
         return any(rule.expression.reads_body for rule in self.rules if rule.expression is not None)
@@ -62,28 +68,37 @@ class Authorization:
         A refusal names the rule that the whole algorithm would name: a Deny that reads the path and holds comes
         before a Require or a missing Allow.
         """
-        if refusal := _refusal(self.denies, attributes):
+        if self.denies.rules and (refusal := _refusal(self.denies, attributes)):
             return refusal
-        if hit := self.requires.first_hit(attributes):
+        if self.requires.rules and (hit := self.requires.first_hit(attributes)):
             rule, _, error = hit
             refusal = Decision(allowed=False, reason=Reason.REQUIRE_NOT_MET, rule=rule.name, error=error)
             return self.guard_path(attributes) or refusal
-        if hit := self.allows.first_hit(attributes):
-            return Decision(allowed=True, reason=Reason.ALLOW_MATCHED, rule=hit[0].name)
-        if self.allows:
+        if self.allows.rules:
+            if hit := self.allows.first_hit(attributes):
+                return _allowed(hit[0].name)
             return self.guard_path(attributes) or Decision(allowed=False, reason=Reason.NO_ALLOW_MATCHED)
-        if self.denies or self.path_denies or self.requires:
-            return Decision(allowed=True, reason=Reason.NOTHING_DENIED)
+        if self.denies.rules or self.path_denies.rules or self.requires.rules:
+            return _NOTHING_DENIED
         return Decision(allowed=self.default_allowed, reason=Reason.NO_RULES)
 
     def guard_path(self, attributes: RequestAttributes) -> Decision | None:
         """Return the refusal of the first Deny that reads the path and holds, if there is one."""
-        return _refusal(self.path_denies, attributes) if self.path_denies else None
+        return _refusal(self.path_denies, attributes) if self.path_denies.rules else None
 
     def explain(self, attributes: RequestAttributes) -> Decision:
         """Decide like `decide`, asking every rule and every term, and return the evidence with the decision."""
         evidence = tuple(_explain(rule, attributes) for rule in self.rules)
         return judge(self.rules, evidence, default_allowed=self.default_allowed)
+
+
+_NOTHING_DENIED = Decision(allowed=True, reason=Reason.NOTHING_DENIED)
+
+
+@functools.lru_cache(maxsize=4096)
+def _allowed(rule: str) -> Decision:
+    """Return the decision that a rule takes again and again."""
+    return Decision(allowed=True, reason=Reason.ALLOW_MATCHED, rule=rule)
 
 
 def _refusal(denies: RuleSet, attributes: RequestAttributes) -> Decision | None:

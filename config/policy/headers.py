@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from config.attributes import Peer, RequestAttributes, SpiffeId
 from config.cel import EvaluationError
+from config.cel.analysis import is_constant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from config.attributes import RawHeaders, RequestAttributes
+    from config.attributes import RawHeaders
     from config.cel import Expression
 
 _INVALID_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -33,6 +35,10 @@ FRAMING_AND_HOP_BY_HOP = frozenset(
 """Names that no policy may write: they say where a message goes or ends, not what it means."""
 
 
+_NO_REQUEST = RequestAttributes(Peer(SpiffeId("", "")), "", "", "")
+"""What an expression is evaluated with that reads nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeaderValue:
     """A header and the expression that gives its value."""
@@ -41,9 +47,18 @@ class HeaderValue:
     """Lower-cased."""
     expression: Expression | None
     """None: it did not compile, which removes the header like any failure."""
+    constant: bytes | None = field(init=False, default=None)
+    """The value where it is one for all requests."""
+
+    def __post_init__(self) -> None:
+        if self.expression is not None and is_constant(self.expression.tree):
+            object.__setattr__(self, "constant", self._evaluate(_NO_REQUEST))
 
     def evaluate(self, attributes: RequestAttributes) -> bytes | None:
         """Return the value, or none where the expression fails, is null or gives no valid header value."""
+        return self.constant or self._evaluate(attributes)
+
+    def _evaluate(self, attributes: RequestAttributes) -> bytes | None:
         if self.expression is None:
             return None
         try:
@@ -63,12 +78,19 @@ class HeaderRewrite:
     add: tuple[HeaderValue, ...] = ()
     set: tuple[HeaderValue, ...] = ()
     remove: tuple[bytes, ...] = ()
-    owned: frozenset[bytes] = field(init=False)
+    _owned: frozenset[bytes] = field(init=False, repr=False)
     """Folded names that policy sets or removes."""
+    _adds: tuple[HeaderValue, ...] = field(init=False, repr=False)
+    """Additions that no set or remove of the same name undoes."""
+    _sets: tuple[HeaderValue, ...] = field(init=False, repr=False)
+    """The last set of each name that is not removed."""
 
     def __post_init__(self) -> None:
-        names = [*(header.name for header in self.set), *self.remove]
-        object.__setattr__(self, "owned", frozenset(map(fold_name, names)))
+        last = {header.name: header for header in self.set if header.name not in self.remove}
+        undone = {*(header.name for header in self.set), *self.remove}
+        object.__setattr__(self, "_owned", frozenset(map(fold_name, undone)))
+        object.__setattr__(self, "_adds", tuple(header for header in self.add if header.name not in undone))
+        object.__setattr__(self, "_sets", tuple(header for header in self.set if last.get(header.name) is header))
 
     @property
     def reads_body(self) -> bool:
@@ -79,22 +101,24 @@ class HeaderRewrite:
     def apply(self, headers: Sequence[tuple[bytes, bytes]], attributes: RequestAttributes) -> RawHeaders:
         """Return the rewritten headers. Every expression sees the request as it came."""
         # What policy adds is kept apart until the end, so that dropping a caller's copy cannot drop it.
-        kept = [pair for pair in headers if fold_name(pair[0]) not in self.owned]
+        owned = self._owned
+        kept = [
+            pair
+            for pair in headers
+            if pair[0] not in owned and (b"_" not in pair[0] or fold_name(pair[0]) not in owned)
+        ]
         written: RawHeaders = []
-        for header in self.add:
+        for header in self._adds:
             value = header.evaluate(attributes)
             if value is None:
                 kept = [pair for pair in kept if fold_name(pair[0]) != fold_name(header.name)]
                 written = [pair for pair in written if pair[0] != header.name]
             else:
                 written.append((header.name, value))
-        for header in self.set:
-            written = [pair for pair in written if pair[0] != header.name]
+        for header in self._sets:
             value = header.evaluate(attributes)
             if value is not None:
                 written.append((header.name, value))
-        for name in self.remove:
-            written = [pair for pair in written if pair[0] != name]
         return kept + written
 
 
@@ -106,10 +130,10 @@ def fold_name(name: bytes) -> bytes:
 def _field_value(value: Any) -> bytes | None:
     """Turn a CEL value into a header value; lists, maps and null are none."""
     match value:
-        case bool():
-            encoded = b"true" if value else b"false"
         case str():
             encoded = value.encode("utf-8", "surrogatepass")
+        case bool():
+            encoded = b"true" if value else b"false"
         case bytes():
             encoded = value
         case int() | float():

@@ -6,6 +6,7 @@ characters are decoded (RFC 3986 section 6.2.2.2), so that every rule and the or
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import Final
@@ -30,6 +31,9 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _PORT = re.compile(r"[0-9]{1,5}")
 MAX_HOST_BYTES = 253
 MAX_PORT = 65535
+MAX_AUTHORITY_BYTES = MAX_HOST_BYTES + len(".:65535")
+CACHED_AUTHORITIES = 4096
+"""Spellings whose meaning is kept: callers send a few, again and again."""
 
 
 class AmbiguousTargetError(ValueError):
@@ -85,6 +89,7 @@ def check_query(raw: bytes) -> str:
     return raw.decode("ascii")
 
 
+@functools.lru_cache(maxsize=CACHED_AUTHORITIES)
 def parse_authority(raw: bytes) -> tuple[str, int | None]:
     """Return the canonical host and the port of a `Host` field or an absolute target.
 
@@ -94,6 +99,8 @@ def parse_authority(raw: bytes) -> tuple[str, int | None]:
         AmbiguousTargetError: empty, userinfo, non-ASCII or escaped, an impossible name, address or port.
 
     """
+    if len(raw) > MAX_AUTHORITY_BYTES:
+        raise AmbiguousTargetError("not a host name")
     try:
         text = raw.decode("ascii").lower()
     except UnicodeDecodeError:

@@ -215,13 +215,8 @@ class RuleSet:
         self._prepared = tuple(_prepare(position, rule) for position, rule in enumerate(rules))
         self._views: OrderedDict[Peer, _View] = OrderedDict()
 
-    def __bool__(self) -> bool:
-        return bool(self.rules)
-
     def first_hit(self, attributes: RequestAttributes) -> tuple[Rule, Outcome, str] | None:
         """Return the first rule that decides, its outcome and why it failed if it did; none if no rule decides."""
-        if not self.rules:
-            return None
         view = self._views.get(attributes.peer)
         if view is None:
             view = self._view(attributes)

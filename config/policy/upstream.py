@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,4 +23,11 @@ class Upstream:
     tls: UpstreamTls | None = None
     """None: plain text."""
     connect_timeout: float = 5.0
-    """Resolution, TCP connect and TLS handshake together. Unit: seconds."""
+    """Resolution, TCP connect and TLS handshake together; and the wait beyond `max_connections`. Unit: seconds."""
+    max_connections: int = 1024
+    """Connections of one process; beyond, requests wait. Default: that of Envoy's `circuit_breakers`."""
+    key: str = field(init=False, repr=False, compare=False)
+    """The whole of it as text: what a table of transports is keyed by, as the text's hash is computed once."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", repr(self))

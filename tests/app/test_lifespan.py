@@ -12,8 +12,8 @@ from uvicorn import Config
 
 from app.factory import create_app
 from app.lifespan import running
+from app.listeners.uvicorn_connection import REFUSED
 from app.listeners.uvicorn_hook import SERVER_CONFIG
-from app.listeners.uvicorn_protocols import REFUSED
 from middleware.context import Connection
 from middleware.errors import InvalidRequestError
 from tests.support.asgi import lifespan

@@ -6,7 +6,7 @@ import pytest
 
 from config.policy.authorization import Authorization
 from config.policy.upstream import Upstream, UpstreamTls
-from config.snapshot import Backend, Route, Snapshot, SnapshotStore, VirtualHost
+from config.snapshot import Backend, Route, Snapshot, VirtualHost
 
 ORIGIN = Upstream("origin.example", 443, UpstreamTls("origin.example"))
 
@@ -100,11 +100,3 @@ def test_a_snapshot_is_frozen_through_and_through(value: object) -> None:
 
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(value, name, None)
-
-
-def test_a_store_is_empty_until_the_first_load_and_swaps_by_assignment() -> None:
-    store = SnapshotStore()
-    assert store.current is None
-
-    store.current = SNAPSHOT
-    assert SnapshotStore(SNAPSHOT).current is store.current is SNAPSHOT

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from config.snapshot import Snapshot, SnapshotStore
+from config.snapshot import Snapshot
 from middleware.context import RequestContext, request_context
 from middleware.observe import ObserveMiddleware
 from tests.support.asgi import Call
@@ -14,21 +14,19 @@ from tests.support.loops import in_loop
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-OLD, NEW = (Snapshot(revision, "ns/gateway") for revision in ("a" * 12, "b" * 12))
+SNAPSHOT = Snapshot("0" * 12, "ns/gateway")
 
 
 @in_loop
-async def test_a_request_keeps_the_snapshot_it_began_with() -> None:
-    store = SnapshotStore(OLD)
+async def test_a_request_begins_with_the_snapshot_of_its_layers() -> None:
     seen: list[Snapshot] = []
 
     async def app(scope: Scope, _: Receive, __: Send) -> None:
-        store.current = NEW
         seen.append(request_context(scope).snapshot)
 
-    await Call(ObserveMiddleware(app, store, lambda *_: None)).run()
+    await Call(ObserveMiddleware(app, SNAPSHOT, lambda *_: None)).run()
 
-    assert seen == [OLD]
+    assert seen == [SNAPSHOT]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), KeyboardInterrupt()])
@@ -43,17 +41,8 @@ async def test_a_request_that_ends_in_an_error_is_recorded_once_and_the_error_go
         recorded.append(context.error)
 
     with pytest.raises(type(error)):
-        await Call(ObserveMiddleware(app, SnapshotStore(OLD), record)).run()
+        await Call(ObserveMiddleware(app, SNAPSHOT, record)).run()
     assert recorded == [f"ended by {type(error).__name__}"]
-
-
-@in_loop
-async def test_before_a_configuration_is_loaded_nothing_is_served() -> None:
-    async def app(_: Scope, __: Receive, ___: Send) -> None:
-        pytest.fail("a request got through")
-
-    with pytest.raises(RuntimeError, match="before the configuration"):
-        await Call(ObserveMiddleware(app, SnapshotStore(), lambda *_: None)).run()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +65,7 @@ async def test_only_a_request_id_that_may_stand_in_a_log_is_taken_from_the_calle
     async def app(_: Scope, __: Receive, ___: Send) -> None:
         pass
 
-    middleware = ObserveMiddleware(app, SnapshotStore(OLD), lambda _, context: recorded.append(context))
+    middleware = ObserveMiddleware(app, SNAPSHOT, lambda _, context: recorded.append(context))
     await Call(middleware, headers=[(b"x-request-id", sent)]).run()
 
     context = recorded[0]

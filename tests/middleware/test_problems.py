@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from config.snapshot import Snapshot, SnapshotStore
+from config.snapshot import Snapshot
 from middleware.context import TARGET
 from middleware.errors import AuthorizationDeniedError, DownstreamClosedError, GatewayError, UpstreamAbortedError
 from middleware.observe import ObserveMiddleware
@@ -142,8 +142,8 @@ def test_the_slug_of_an_answer_is_its_reason_in_the_log(case: str, plain: Runnin
 
 def layer(app: Callable[..., Any]) -> tuple[ObserveMiddleware, list[RequestContext]]:
     recorded: list[RequestContext] = []
-    store = SnapshotStore(Snapshot("0" * 12, "ns/gateway"))
-    return ObserveMiddleware(ProblemMiddleware(app), store, lambda _, context: recorded.append(context)), recorded
+    snapshot = Snapshot("0" * 12, "ns/gateway")
+    return ObserveMiddleware(ProblemMiddleware(app), snapshot, lambda _, context: recorded.append(context)), recorded
 
 
 @in_loop

@@ -109,7 +109,8 @@ async def serving(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for writer in writers:  # a task that was cancelled before its first step has closed nothing
-            writer.transport.abort()
+            with contextlib.suppress(AttributeError):  # asyncio's transports have no loop once they have closed
+                writer.transport.abort()
             # The waiter itself was cancelled where the task that waited for it was.
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()

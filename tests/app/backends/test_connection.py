@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.backends.connection import (
-    HIGH_WATER_BYTES,
-    MAX_HEAD_BYTES,
-    MAX_HEADER_FIELDS,
-    MAX_INTERIM_RESPONSES,
-    OriginConnection,
-)
+from app.backends.connection import HIGH_WATER_BYTES, READ_BUFFER_BYTES, OriginConnection
 from app.backends.errors import OriginProtocolError, OriginWriteError
+from app.backends.response import MAX_HEAD_BYTES, MAX_HEADER_FIELDS, MAX_INTERIM_RESPONSES
 from tests.support.loops import in_each_loop, in_loop, until
 from tests.support.origins import serving
 
@@ -34,7 +29,8 @@ async def connected(
 ) -> AsyncIterator[tuple[OriginConnection, Origin]]:
     async with serving(script) as origin:
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(OriginConnection, "127.0.0.1", origin.port)
+        buffer = bytearray(READ_BUFFER_BYTES)
+        _, connection = await loop.create_connection(lambda: OriginConnection(buffer), "127.0.0.1", origin.port)
         try:
             yield connection, origin
         finally:
@@ -337,7 +333,7 @@ async def test_a_slow_reader_bounds_what_is_buffered() -> None:
             await asyncio.sleep(0.01)
 
         assert sent < total // 2
-        assert connection._body_bytes < HIGH_WATER_BYTES + 1024 * 1024
+        assert connection._begun().body_bytes < HIGH_WATER_BYTES + 1024 * 1024
         received = 0
         while part := await connection.read_body():
             received += len(part)

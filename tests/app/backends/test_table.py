@@ -81,4 +81,4 @@ async def test_roots_are_only_needed_where_some_upstream_wants_tls(monkeypatch: 
 
 
 def closed(transport: OriginTransport) -> bool:
-    return transport._closed
+    return transport._pool._closed

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from app.backends import transport as transport_module
 from app.backends.connection import OriginConnection
 from app.backends.dial import Dialer
-from app.backends.errors import OriginConnectError, OriginProtocolError
+from app.backends.errors import OriginConnectError, OriginProtocolError, OriginRequestError
 from app.backends.tls import client_context
 from app.backends.transport import OriginTransport
 from app.cli.certificates import CLIENT_AUTH, Leaf
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from app.backends.response import ResponseReader
     from app.backends.transport import OriginResponse
     from config.attributes import RawHeaders
     from tests.support.origins import Downstream
@@ -38,11 +38,11 @@ LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 
 @asynccontextmanager
 async def opened(
-    port: int, context: ssl.SSLContext | None = None, *, server_name: str = "origin.test", connect_timeout: float = 5.0
+    port: int, context: ssl.SSLContext | None = None, *, connect_timeout: float = 5.0, max_connections: int = 1024
 ) -> AsyncIterator[OriginTransport]:
     """Return a transport to an origin on loopback."""
-    tls = UpstreamTls(server_name) if context else None
-    upstream = Upstream("origin.test", port, tls, connect_timeout)
+    tls = UpstreamTls("origin.test") if context else None
+    upstream = Upstream("origin.test", port, tls, connect_timeout, max_connections)
     transport = OriginTransport(upstream, Dialer({("origin.test", port): ("127.0.0.1", port)}, LOOPBACK), context)
     try:
         yield transport
@@ -227,7 +227,7 @@ async def test_an_idle_connection_that_has_ended_is_not_used() -> None:
 
     async with serving(script) as origin, opened(origin.port) as transport:
         assert await get(transport) == b"1"
-        connection = next(iter(transport._idle))
+        connection = next(iter(transport._pool._idle))
         await until(lambda: not connection.is_open)
 
         assert await get(transport, "POST") == b"2"
@@ -336,7 +336,7 @@ async def test_cancellation_leaves_no_open_connection() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await until(lambda: origin.ended == 1)
-        assert not transport._idle
+        assert not transport._pool._idle
 
 
 @in_each_loop
@@ -353,38 +353,6 @@ async def test_closing_ends_idle_connections_at_once_and_running_ones_at_their_e
 
         assert await content(running) == b"ok"
         await until(lambda: origin.ended == 2)
-
-
-@in_loop
-async def test_idle_connections_are_kept_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "IDLE_SECONDS", 0.0)
-
-    async def script(origin: Downstream) -> None:
-        await origin.answer()
-        await origin.until_closed()
-
-    async with serving(script) as origin, opened(origin.port) as transport:
-        await get(transport)
-
-        await until(lambda: origin.ended == 1)
-        assert not transport._idle
-
-
-@in_loop
-async def test_idle_connections_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "MAX_IDLE_CONNECTIONS", 1)
-
-    async def script(origin: Downstream) -> None:
-        await origin.answer()
-        await origin.until_closed()
-
-    async with serving(script) as origin, opened(origin.port) as transport:
-        responses = [await transport.exchange("GET", "/", HEADERS) for _ in range(3)]
-        for response in responses:
-            await content(response)
-
-        await until(lambda: origin.ended == 2)
-        assert len(transport._idle) == 1
 
 
 def test_tls_and_its_context_come_together_or_not_at_all() -> None:
@@ -418,7 +386,7 @@ async def test_an_origin_whose_san_is_the_verified_name_is_spoken_to_over_tls(tr
         assert [await get(transport) for _ in range(2)] == [b"1", b"1"]
 
         assert asked == ["origin.test"]
-        connection = next(iter(transport._idle))
+        connection = next(iter(transport._pool._idle))
         assert connection._transport is not None
         tls = connection._transport.get_extra_info("ssl_object")
         assert tls.selected_alpn_protocol() == "http/1.1"
@@ -579,6 +547,102 @@ async def test_errors_come_to_httpx_as_its_own() -> None:
     async with opened(origin.port) as transport, httpx.AsyncClient(transport=transport) as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(url)
+
+
+@in_loop
+async def test_each_of_httpx_timeouts_comes_as_its_own_error() -> None:
+    async def script(origin: Downstream) -> None:
+        await origin.head()
+        await asyncio.sleep(60)
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 65536
+
+    async with serving(script) as origin, opened(origin.port, max_connections=1) as transport:
+        url = f"http://origin.test:{origin.port}/"
+
+        def client(**timeouts: float) -> httpx.AsyncClient:
+            return httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(None, **timeouts))
+
+        with pytest.raises(httpx.ReadTimeout):
+            await client(read=0.05).get(url)
+        with pytest.raises(httpx.WriteTimeout):
+            await client(write=0.05).post(url, content=endless())
+        with pytest.raises(httpx.ReadTimeout):  # it begins with the end of the upload
+            await client(read=0.05).post(url, content=parts(b"x"))
+        busy = asyncio.create_task(transport.exchange("GET", "/", HEADERS))
+        await until(lambda: len(origin.heads) == 4)
+        with pytest.raises(httpx.PoolTimeout):
+            await client(pool=0.05).get(url)
+        busy.cancel()
+        await asyncio.gather(busy, return_exceptions=True)
+
+
+@in_each_loop
+async def test_a_handshake_that_does_not_end_is_a_connect_timeout_for_httpx(trusting: ssl.SSLContext) -> None:
+    async def silent(origin: Downstream) -> None:
+        await origin.until_closed()
+
+    async with serving(silent) as origin, opened(origin.port, trusting) as transport:
+        async with httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(None, connect=0.05)) as client:
+            with pytest.raises(httpx.ConnectTimeout):
+                await client.get(f"https://origin.test:{origin.port}/")
+        await until(lambda: origin.ended == 1)
+
+
+@in_loop
+async def test_an_origin_that_ends_while_a_body_is_sent_is_an_error_of_its_own_for_httpx() -> None:
+    async def script(origin: Downstream) -> None:
+        await origin.head()
+        origin.reset()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 65536
+
+    async with (
+        serving(script) as origin,
+        opened(origin.port) as transport,
+        httpx.AsyncClient(transport=transport) as client,
+    ):
+        with pytest.raises((httpx.RemoteProtocolError, httpx.WriteError)):
+            await client.post(f"http://origin.test:{origin.port}/", content=endless())
+
+
+@pytest.mark.parametrize(
+    "field", [(b"a", b"b\r\nx: y"), (b"a\r\nb", b"c"), (b"a", b"\n"), (b"a", b"\0"), (b"a", b"\x7f")]
+)
+@in_loop
+async def test_a_field_that_would_break_the_request_is_refused_before_anything_is_sent(
+    field: tuple[bytes, bytes],
+) -> None:
+    async with serving(numbered) as origin, opened(origin.port) as transport:
+        with pytest.raises(OriginRequestError):
+            await transport.exchange("GET", "/", [*HEADERS, field])
+        with pytest.raises(OriginRequestError):
+            await transport.exchange("GET", "/a\r\nx: y", HEADERS)
+        async with httpx.AsyncClient(transport=transport) as client:
+            with pytest.raises(httpx.LocalProtocolError):
+                await client.get(f"http://origin.test:{origin.port}/", headers=[field])
+        assert origin.accepted == 0
+
+
+@in_loop
+async def test_a_connection_that_ended_as_it_was_handed_over_costs_no_request() -> None:
+    """Nothing was sent, so that any method may go on a fresh one."""
+    async with serving(numbered) as origin, opened(origin.port) as transport:
+        assert await get(transport) == b"1"
+        connection = next(iter(transport._pool._idle))
+        begin = connection.begin
+
+        def end_and_begin(method: str) -> ResponseReader:
+            connection.abort()
+            return begin(method)
+
+        connection.begin = end_and_begin  # type: ignore[method-assign]
+
+        assert await content(await transport.exchange("DELETE", "/", HEADERS)) == b"2"
 
 
 @pytest.mark.parametrize("url", ["http://other.test/", "http://origin.test/", "https://origin.test/"])

@@ -14,8 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.listeners import uvicorn_hook
+from app.listeners.uvicorn_connection import REFUSED, tls_extension
 from app.listeners.uvicorn_hook import SERVER_CONFIG, install
-from app.listeners.uvicorn_protocols import REFUSED, tls_extension
 from middleware.context import CONNECTION, TARGET, Connection
 from tests.support.loops import in_loop, until
 from tests.support.tls import TEAM_A, TEAM_B, svid
@@ -103,6 +103,7 @@ class Listener:
     async def _app(self, scope: Scope, _: Receive, send: Send) -> None:
         self.scopes.append(scope)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
         await self.answering.wait()
         await send({"type": "http.response.body", "body": b"ok"})
 

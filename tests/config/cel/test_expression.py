@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.attributes import Peer, RequestAttributes
+from config.attributes import Downstream, Peer, RequestAttributes
 from config.cel import EvaluationError, ExpressionError, compile_expression
 from config.policy.identity import parse_spiffe_id
 from tests.config.examples import TEAM_A, TEAM_B, request
@@ -25,10 +25,7 @@ REQUEST = RequestAttributes(
     query="q=1",
     headers=[(b"accept", b"*/*"), (b"x-twice", b"one"), (b"x-twice", b"two"), (b"x-bytes", b"caf\xc3\xa9 \xff")],
     raw_host="API.github.com:80",
-    source_address="10.0.0.7",
-    source_port=40000,
-    destination_address="10.0.0.1",
-    destination_port=8443,
+    downstream=Downstream("10.0.0.7", 40000, "10.0.0.1", 8443),
     start_time=1.5,
     gateway="infra/egress",
     route="infra/github",

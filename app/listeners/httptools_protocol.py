@@ -1,0 +1,156 @@
+"""uvicorn's httptools protocol for a proxy: what it does not tell is published, what it refuses is answered as agreed.
+
+Its request path is written anew: uvicorn parses the URL, checks every field with a regular expression and writes an
+answer in three pieces, which together cost more than the gateway's policy. What a server is beside that - limits,
+flow control, keep-alive, the end - stays uvicorn's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from typing import Any
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.flow_control import service_unavailable
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.listeners.response_cycle import GatewayCycle
+from app.listeners.uvicorn_connection import MAX_PIPELINED, describe, end_soon, lost, refuse
+from middleware.context import CONNECTION, TARGET
+from middleware.errors import (
+    GatewayError,
+    HttpVersionNotSupportedError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+)
+
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([^ \r\n]+) HTTP/[0-9]\.[0-9]\r?\n")
+_NOTED = frozenset({b"expect", b"transfer-encoding"})
+
+
+class HttpToolsGatewayProtocol(HttpToolsProtocol):
+    """Reads requests, and starts the application for each."""
+
+    _read: bytes = b""
+    """The bytes that were read last: what a refused request is judged by."""
+    _served: GatewayCycle | None = None
+    """The request that is being served; `cycle` is the one read last, which may be waiting behind it."""
+    _is_coding_known = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # A new dict for this connection: the one uvicorn hands out is shared by all of them.
+        self.app_state = {**self.app_state, CONNECTION: describe(self, transport)}
+
+    def data_received(self, data: bytes) -> None:
+        self._read = data
+        super().data_received(data)
+
+    # httptools callbacks
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        # A new list, as trailer fields would be appended to the one that is the scope's.
+        self.headers = []
+        self.expect_100_continue = False
+        self._is_coding_known = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        value = value.rstrip(b" \t")  # the parser leaves it, and policy and origin would read it differently
+        if name in _NOTED:
+            if name == b"expect":
+                self.expect_100_continue = value.lower() == b"100-continue"
+            elif value.lower() != b"chunked":
+                self._is_coding_known = False
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if not self._is_coding_known:
+            # The parser would refuse most of these only after the request has begun.
+            raise InvalidRequestError("a transfer coding other than chunked")
+        parser, target = self.parser, self.url
+        version = parser.get_http_version()
+        # What is judged is the target as it was received, which is published; this is what ASGI wants beside it.
+        path, _, query = (target if target.startswith(b"/") else b"/").partition(b"?")
+        text = path.decode("latin-1")
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "method": parser.get_method().decode("ascii"),
+            "scheme": self.scheme or "http",
+            "path": self.root_path + (unquote(text) if "%" in text else text),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "client": self.client,
+            "server": self.server,
+            "state": {**self.app_state, TARGET: target},
+        }
+        # Trailer fields come after the head.
+        self.headers = []
+        app: Any = self.app
+        before: Any = self.cycle  # none before the first request, whatever its annotation says
+        if self.limit_concurrency is not None and (
+            len(self.connections) >= self.limit_concurrency or len(self.tasks) >= self.limit_concurrency
+        ):
+            app = service_unavailable
+        self.cycle = GatewayCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, app)
+            return
+        self.pipeline.appendleft((self.cycle, app))
+        if len(self.pipeline) > MAX_PIPELINED:
+            self.flow.pause_reading()  # not sooner: else nobody would notice that the caller left
+
+    # the connection
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.pipeline.clear()
+        if self._served is not None and not self._served.response_complete:
+            self._served.disconnected = True
+            self._served.message_event.set()
+        super().connection_lost(exc)
+        lost(self)
+
+    def shutdown(self) -> None:
+        if not self.transport.is_closing():  # closing twice makes asyncio forget the TLS connection, and never end it
+            super().shutdown()
+        end_soon(self)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
+        refuse(self, self._problem(sys.exc_info()[1]))
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: the request is answered 501 and logged there."""
+
+    def _problem(self, error: BaseException | None) -> GatewayError:
+        """Tell what was wrong with a request from the parser's error."""
+        detail = str(error) or type(error).__name__
+        line = _REQUEST_LINE.match(self._read)
+        if isinstance(error, httptools.HttpParserInvalidMethodError) and line:
+            return MethodNotAllowedError("a method that the parser does not know")
+        if "version" in detail.lower() or (line and line[1] == b"PRI"):
+            return HttpVersionNotSupportedError(detail)
+        return InvalidRequestError(detail)

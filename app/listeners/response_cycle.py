@@ -1,0 +1,114 @@
+"""uvicorn's request-response cycle with a send path for a proxy: the head leaves with the first part of the body."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+if TYPE_CHECKING:
+    from config.attributes import RawHeaders
+
+_STATUS_LINES = {
+    status: b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode() if status in set(HTTPStatus) else b"")
+    for status in range(200, 600)
+}
+_CONTROLS = bytes({*range(32), 127} - {9})
+"""What may not stand in a field, CR and LF among them (RFC 9110 section 5.5)."""
+_NO_BODY = frozenset({204, 304})
+JOINED_BYTES = 64 * 1024
+"""A part of a body that is larger is not copied behind the head."""
+
+
+class GatewayCycle(RequestResponseCycle):
+    """One request of a connection and its answer.
+
+    uvicorn writes the head, every part and the end by themselves: three records and system calls for a small answer.
+    Here the head waits for the first `http.response.body`, whatever that holds, as the ASGI specification allows.
+    """
+
+    _head = b""
+    """What was not written yet."""
+    _has_no_body = False
+    """The answer to HEAD, whatever its fields say."""
+    _until_close = False
+    """The end of the connection is the end of the body: HTTP/1.0 knows no chunks (RFC 9112 section 6.1)."""
+
+    async def send(self, message: Any) -> None:
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        kind = message["type"]
+        if kind == "http.response.body" and self.response_started and not self.response_complete:
+            self._write(message.get("body", b""), more_body=message.get("more_body", False))
+        elif kind == "http.response.start" and not self.response_started:
+            self._head = self._start(message["status"], message["headers"])
+            self.response_started = True
+            self.waiting_for_100_continue = False
+        else:
+            raise RuntimeError(f"the ASGI message {kind!r} is out of place")
+
+    def _start(self, status: int, headers: RawHeaders) -> bytes:
+        """Return the head, and note how its body is framed. Names of the fields are lower-cased.
+
+        Raises:
+            RuntimeError: a field holds a control character, which could end it.
+
+        """
+        named = dict(headers)
+        length, fields = named.get(b"content-length"), headers
+        if self.scope["method"] == "HEAD":
+            self._has_no_body = True
+        elif length is not None:
+            self.expected_content_length = int(length)
+        elif status not in _NO_BODY:
+            self._until_close = self.scope["http_version"] == "1.0"
+            self.chunked_encoding = not self._until_close
+            if self.chunked_encoding:
+                fields = [*headers, (b"transfer-encoding", b"chunked")]
+        closes = b"close" in named.get(b"connection", b"").lower()
+        if closes or self._until_close:
+            self.keep_alive = False
+        if not self.keep_alive and not closes:
+            fields = [*fields, (b"connection", b"close")]
+        head = b"\r\n".join([_STATUS_LINES[status], *map(b": ".join, fields), b"\r\n"])
+        if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(fields) + 2):
+            raise RuntimeError("a response field holds a control character")
+        return head
+
+    def _write(self, body: bytes, *, more_body: bool) -> None:
+        """Write a part of the body, and the head before the first one."""
+        data = self._framed(body, more_body=more_body)
+        head, self._head = self._head, b""
+        if head and len(data) <= JOINED_BYTES:
+            data = head + data
+        elif head:
+            self.transport.write(head)
+        if data:
+            self.transport.write(data)
+        if not more_body:
+            self.response_complete = True
+            self.message_event.set()
+            if not self.keep_alive:
+                self.transport.close()
+            self.on_response()
+
+    def _framed(self, body: bytes, *, more_body: bool) -> bytes:
+        """Return a part of the body as it is written.
+
+        Raises:
+            RuntimeError: the body is not as long as the head says.
+
+        """
+        if self.chunked_encoding:
+            data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            return data if more_body else data + b"0\r\n\r\n"
+        if self._has_no_body:
+            return b""
+        if not self._until_close:
+            self.expected_content_length -= len(body)
+            if self.expected_content_length < 0 or (self.expected_content_length and not more_body):
+                raise RuntimeError("the body of the response is not as long as its Content-Length")
+        return body
