@@ -16,7 +16,7 @@ from middleware.errors import (
     UpstreamConnectError,
     UpstreamProtocolError,
 )
-from middleware.framing import end_to_end
+from middleware.framing import HOP_BY_HOP, end_to_end
 from middleware.moments import http_date
 from middleware.problems import DECISION_ID
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 VIA = (b"via", b"1.1 egress-gateway")
 """RFC 9110 section 7.6.3. The version is the caller's, which is HTTP/1.1 or answered as such."""
 
-_ANSWER = frozenset({DECISION_ID})
-"""Dropped from an origin's answer, so that it cannot pass for one of the gateway's own."""
-_BODYLESS_ANSWER = _ANSWER | {b"content-length"}
+_NOT_PASSED_ON = HOP_BY_HOP | {DECISION_ID}
+"""Dropped from an origin's answer; the decision id, so that it cannot pass for one of the gateway's own."""
+_NOT_PASSED_ON_BODYLESS = _NOT_PASSED_ON | {b"content-length"}
 _NO_LENGTH = frozenset({204, 304})
 """Statuses whose `Content-Length` says nothing about this message; uvicorn would wait for such a body."""
 
@@ -83,8 +83,8 @@ class Forward:
 async def _answer(response: OriginResponse, context: RequestContext, caller: _Caller, send: Send) -> None:
     """Pass the answer on, as fast as the caller takes it."""
     status = response.status
-    headers = end_to_end(response.headers, _BODYLESS_ANSWER if status in _NO_LENGTH else _ANSWER)
-    if not any(name == b"date" for name, _ in headers):
+    headers = end_to_end(response.headers, _NOT_PASSED_ON_BODYLESS if status in _NO_LENGTH else _NOT_PASSED_ON)
+    if b"date" not in dict(headers):
         headers.append((b"date", http_date()))  # RFC 9110 section 6.6.1
     context.status = status
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -36,34 +36,37 @@ _MAX_LENGTH_DIGITS = 18
 """Longer ones overflow some reader's 64 bits."""
 
 
-_REQUEST_HOP_BY_HOP = HOP_BY_HOP | _REQUEST_ONLY
+_NOT_PASSED_ON = HOP_BY_HOP | _REQUEST_ONLY
 
 
-def end_to_end(headers: Iterable[tuple[bytes, bytes]], dropped: frozenset[bytes] = frozenset()) -> RawHeaders:
-    """Return the header fields that are passed on: without hop-by-hop ones and all that `Connection` names."""
-    return _without(list(headers), HOP_BY_HOP | dropped)
+def end_to_end(headers: Iterable[tuple[bytes, bytes]], dropped: frozenset[bytes] = HOP_BY_HOP) -> RawHeaders:
+    """Return the header fields that are passed on: without the hop-by-hop ones and all that `Connection` names.
+
+    Args:
+        headers: names lower-cased.
+        dropped: names to leave out, `HOP_BY_HOP` among them.
+
+    """
+    headers = list(headers)
+    if b"connection" in dict(headers):
+        named = (value for name, value in headers if name == b"connection")
+        dropped |= {token.strip().lower() for value in named for token in value.split(b",")}
+    # Origins that fold `_` to `-`, as CGI does, would read `Transfer_Encoding` as what it looks like.
+    return [
+        pair
+        for pair in headers
+        if pair[0] not in dropped and (b"_" not in pair[0] or pair[0].replace(b"_", b"-") not in dropped)
+    ]
 
 
 def request_headers(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     """Return the end-to-end fields of a request, without those that are written anew for the origin."""
-    return _without(list(headers), _REQUEST_HOP_BY_HOP)
+    return end_to_end(headers, _NOT_PASSED_ON)
 
 
 def without_trace_context(headers: RawHeaders) -> RawHeaders:
     """Return the fields without the caller's W3C trace context, which origins outside have no business with."""
     return [pair for pair in headers if pair[0] not in TRACE_CONTEXT]
-
-
-def _without(headers: RawHeaders, gone: frozenset[bytes]) -> RawHeaders:
-    if b"connection" in dict(headers):
-        named = (value for name, value in headers if name == b"connection")
-        gone |= {token.strip().lower() for value in named for token in value.split(b",")}
-    # Origins that fold `_` to `-`, as CGI does, would read `Transfer_Encoding` as what it looks like.
-    return [
-        pair
-        for pair in headers
-        if pair[0] not in gone and (b"_" not in pair[0] or pair[0].replace(b"_", b"-") not in gone)
-    ]
 
 
 def check_framing(

@@ -136,6 +136,8 @@ class OriginConnection(asyncio.BufferedProtocol):
 
     def begin(self, method: str) -> ResponseReader:
         """Start an exchange on an idle connection, and return what its answer will be read by."""
+        if self._response is not None:
+            self._response.close()
         self.has_answered = False
         self._response = response = ResponseReader(method)
         return response
@@ -242,6 +244,8 @@ class OriginConnection(asyncio.BufferedProtocol):
         if self._closed:
             return
         self._closed = True
+        if self._response is not None:
+            self._response.close()
         self._wake()
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import httptools
@@ -16,7 +17,8 @@ MAX_HEADER_FIELDS = 200
 MAX_INTERIM_RESPONSES = 16
 """1xx answers before the real one."""
 
-_FIRST_FINAL_STATUS = 200
+_FIRST_FINAL_STATUS, _LAST_STATUS = 200, 599
+"""Source: RFC 9110 section 15."""
 
 
 class ResponseReader:
@@ -65,13 +67,17 @@ class ResponseReader:
         self._overhead_bytes = 0
         self._interim = 0
         self._delimited = False
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def feed(self, data: memoryview) -> None:
         """Take bytes as they come. What is wrong with them becomes the `error`."""
+        parser = self._parser
+        if parser is None:
+            self._fail("bytes after the exchange")
+            return
         self._overhead_bytes += len(data)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fail("the origin switched protocols")
         except httptools.HttpParserError as error:
@@ -89,6 +95,10 @@ class ResponseReader:
         """End the exchange with an error; the first one counts."""
         if self.error is None:
             self.error = error
+
+    def close(self) -> None:
+        """Let go of the parser: the two hold each other, and would wait for Python's search for such cycles."""
+        self._parser = None
 
     def take(self) -> bytes:
         """Return the body that has come and was not taken yet."""
@@ -108,46 +118,44 @@ class ResponseReader:
             self._fail("bytes after a complete answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a field, within bounds; trailer fields are dropped."""
-        if self.has_head:
-            return
-        self._head_bytes += len(name) + len(value) + 4
-        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADER_FIELDS:
-            self._fail("the response head is too large")
-            return
-        self.headers.append((name.lower(), value.rstrip(b" \t")))
+        """Collect a field; trailer fields are dropped."""
+        if not self.has_head:
+            self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Hand out a final head; skip an interim one."""
-        if self.error is not None or self.has_head:
+        parser = self._parser
+        if parser is None or self.error is not None or self.has_head:
             return
-        status = self._parser.get_status_code()
-        if status < _FIRST_FINAL_STATUS:
-            self._interim += 1
-            if status == 101 or status < 100 or self._interim > MAX_INTERIM_RESPONSES:  # noqa: PLR2004  Switching Protocols
-                self._fail(f"status {status} or too many interim answers")
-            self.headers = []
+        status, headers = parser.get_status_code(), self.headers
+        if len(headers) > MAX_HEADER_FIELDS or self._overhead_bytes > MAX_HEAD_BYTES:
+            self._head_bytes += sum(map(len, chain.from_iterable(headers))) + 4 * len(headers)
+            if len(headers) > MAX_HEADER_FIELDS or self._head_bytes > MAX_HEAD_BYTES:
+                self._fail("the response head is too large")
+                return
+        if not _FIRST_FINAL_STATUS <= status <= _LAST_STATUS:
+            self._skip_interim(status)
             return
-        if status > 599:  # noqa: PLR2004  RFC 9110 section 15: 100 to 599
-            self._fail(f"status {status}")
+        fields = dict(headers)
+        coding = fields.get(b"transfer-encoding")
+        if coding is not None and (coding.lower() != b"chunked" or _occurs_twice(headers, b"transfer-encoding")):
+            self._fail("a transfer coding other than chunked")  # nobody asked for one
             return
-        is_chunked = False
-        for name, value in self.headers:
-            if name == b"content-length":
-                self._delimited = True
-            elif name == b"transfer-encoding":
-                if is_chunked or value.lower() != b"chunked":
-                    self._fail("a transfer coding other than chunked")  # nobody asked for one
-                    return
-                self._delimited = is_chunked = True
+        self._delimited = coding is not None or b"content-length" in fields
         self.status = status
         self.has_head = True
         self._overhead_bytes = 0
         if self._is_head:
             # The parser expects the body that the fields describe; none comes (RFC 9112 section 6.3).
             # It would swallow the first line of a chunked one, so that nobody could tell whether bytes are left over.
-            self.keep_alive = self._parser.should_keep_alive() and not is_chunked
+            self.keep_alive = parser.should_keep_alive() and coding is None
             self.is_complete = True
+
+    def _skip_interim(self, status: int) -> None:
+        self._interim += 1
+        if not 100 <= status <= 199 or status == 101 or self._interim > MAX_INTERIM_RESPONSES:  # noqa: PLR2004  1xx, 101
+            self._fail(f"status {status} or too many interim answers")
+        self.headers = []
 
     def on_body(self, data: bytes) -> None:
         """Queue a part of the body."""
@@ -160,9 +168,13 @@ class ResponseReader:
 
     def on_message_complete(self) -> None:
         """End of the message: of a final one, the answer is whole."""
-        if self.has_head and not self.is_complete:
+        if self._parser is not None and self.has_head and not self.is_complete:
             self.keep_alive = self._parser.should_keep_alive()
             self.is_complete = True
 
     def _fail(self, message: str) -> None:
         self.fail(OriginProtocolError(message))
+
+
+def _occurs_twice(headers: RawHeaders, wanted: bytes) -> bool:
+    return sum(name == wanted for name, _ in headers) > 1

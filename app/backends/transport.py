@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import httpx
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Safe methods (RFC 9110 section 9.2.1): sent again if a connection that was idle turns out to be dead."""
+_NO_TIMEOUTS: Mapping[str, float | None] = MappingProxyType({})
 _CONTROLS = bytes({*range(32), 127} - {9})
 """What may not stand in a field or a target, CR and LF among them (RFC 9110 section 5.5)."""
 
@@ -114,7 +116,7 @@ class OriginTransport(httpx.AsyncBaseTransport):
         target: str,
         headers: RawHeaders,
         body: AsyncIterator[bytes] | None = None,
-        timeouts: Mapping[str, float | None] | None = None,
+        timeouts: Mapping[str, float | None] = _NO_TIMEOUTS,
     ) -> OriginResponse:
         """Send a request and return its answer once the head is there; the body goes on being sent meanwhile.
 
@@ -135,14 +137,13 @@ class OriginTransport(httpx.AsyncBaseTransport):
 
         """
         head = _request_head(method, target, headers)
-        limits = timeouts or {}
         retried = False
         while True:
             connection = None if retried else self._pool.take()
             reused = connection is not None
             if connection is None:
                 connection, reused = await self._pool.acquire(
-                    fresh=retried, pool_timeout=limits.get("pool"), connect_timeout=limits.get("connect")
+                    fresh=retried, pool_timeout=timeouts.get("pool"), connect_timeout=timeouts.get("connect")
                 )
             upload: asyncio.Task[None] | None = None
             sent = False
@@ -152,8 +153,8 @@ class OriginTransport(httpx.AsyncBaseTransport):
                 sent = True
                 if body is not None:
                     chunked = any(name == b"transfer-encoding" for name, _ in headers)
-                    upload = asyncio.create_task(_upload(connection, body, limits.get("write"), chunked=chunked))
-                read = limits.get("read")
+                    upload = asyncio.create_task(_upload(connection, body, timeouts.get("write"), chunked=chunked))
+                read = timeouts.get("read")
                 response = await (_read_head(connection, upload, read) if read else connection.read_head())
                 return OriginResponse(self._pool, connection, response, upload)
             except BaseException as error:

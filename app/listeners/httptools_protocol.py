@@ -28,7 +28,6 @@ from middleware.errors import (
 )
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([^ \r\n]+) HTTP/[0-9]\.[0-9]\r?\n")
-_NOTED = frozenset({b"expect", b"transfer-encoding"})
 
 
 class HttpToolsGatewayProtocol(HttpToolsProtocol):
@@ -38,10 +37,10 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
     """The bytes that were read last: what a refused request is judged by."""
     _served: GatewayCycle | None = None
     """The request that is being served; `cycle` is the one read last, which may be waiting behind it."""
-    _is_coding_known = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._asgi = {"version": self.asgi_version, "spec_version": "2.3"}
         # A new dict for this connection: the one uvicorn hands out is shared by all of them.
         self.app_state = {**self.app_state, CONNECTION: describe(self, transport)}
 
@@ -55,31 +54,27 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
         self.url = b""
         # A new list, as trailer fields would be appended to the one that is the scope's.
         self.headers = []
-        self.expect_100_continue = False
-        self._is_coding_known = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        value = value.rstrip(b" \t")  # the parser leaves it, and policy and origin would read it differently
-        if name in _NOTED:
-            if name == b"expect":
-                self.expect_100_continue = value.lower() == b"100-continue"
-            elif value.lower() != b"chunked":
-                self._is_coding_known = False
-        self.headers.append((name, value))
+        # The parser leaves white space behind a value, which policy and origin would read differently.
+        self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        if not self._is_coding_known:
+        parser, headers, target = self.parser, self.headers, self.url
+        self.headers = []  # trailer fields come after the head
+        fields = dict(headers)
+        if b"transfer-encoding" in fields and any(
+            name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in headers
+        ):
             # The parser would refuse most of these only after the request has begun.
             raise InvalidRequestError("a transfer coding other than chunked")
-        parser, target = self.parser, self.url
         version = parser.get_http_version()
         # What is judged is the target as it was received, which is published; this is what ASGI wants beside it.
         path, _, query = (target if target.startswith(b"/") else b"/").partition(b"?")
         text = path.decode("latin-1")
-        self.scope = {
+        self.scope = scope = {
             "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "asgi": self._asgi,
             "http_version": version,
             "method": parser.get_method().decode("ascii"),
             "scheme": self.scheme or "http",
@@ -87,38 +82,31 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
             "raw_path": path,
             "query_string": query,
             "root_path": self.root_path,
-            "headers": self.headers,
+            "headers": headers,
             "client": self.client,
             "server": self.server,
             "state": {**self.app_state, TARGET: target},
         }
-        # Trailer fields come after the head.
-        self.headers = []
-        app: Any = self.app
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        expects = fields.get(b"expect", b"").lower() == b"100-continue"
         before: Any = self.cycle  # none before the first request, whatever its annotation says
+        self.cycle = cycle = GatewayCycle(self, scope, keep_alive=keep_alive, expects_continue=expects)
+        app: Any = self.app
         if self.limit_concurrency is not None and (
             len(self.connections) >= self.limit_concurrency or len(self.tasks) >= self.limit_concurrency
         ):
             app = service_unavailable
-        self.cycle = GatewayCycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, app)
+            self._start_asgi_task(cycle, app)
             return
-        self.pipeline.appendleft((self.cycle, app))
+        self.pipeline.appendleft((cycle, app))
         if len(self.pipeline) > MAX_PIPELINED:
             self.flow.pause_reading()  # not sooner: else nobody would notice that the caller left
+
+    def on_message_complete(self) -> None:
+        cycle: Any = self.cycle
+        cycle.more_body = False
+        cycle.notify()
 
     # the connection
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 if TYPE_CHECKING:
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
     from config.attributes import RawHeaders
 
 _STATUS_LINES = {
@@ -28,12 +32,53 @@ class GatewayCycle(RequestResponseCycle):
     Here the head waits for the first `http.response.body`, whatever that holds, as the ASGI specification allows.
     """
 
+    # What a request begins with stands on the class: uvicorn assigns it all for each one.
+    disconnected = False
+    more_body = True
+    response_started = False
+    response_complete = False
+    chunked_encoding = None
+    expected_content_length = 0
     _head = b""
     """What was not written yet."""
     _has_no_body = False
     """The answer to HEAD, whatever its fields say."""
     _until_close = False
     """The end of the connection is the end of the body: HTTP/1.0 knows no chunks (RFC 9112 section 6.1)."""
+
+    def __init__(
+        self, protocol: HttpToolsProtocol, scope: Any, *, keep_alive: bool, expects_continue: bool
+    ) -> None:
+        """Begin.
+
+        Args:
+            protocol: the connection's.
+            scope: the request's.
+            keep_alive: whether another request may follow.
+            expects_continue: whether the caller waits for `100 Continue` before it sends its body.
+
+        """
+        self.scope = scope
+        self.transport = protocol.transport
+        self.flow = protocol.flow
+        self.logger = protocol.logger
+        self.on_response = protocol.on_response_complete
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = expects_continue
+        self.body = bytearray()
+
+    @cached_property
+    def message_event(self) -> asyncio.Event:  # type: ignore[override]  # uvicorn makes one for each request
+        """Set when there is something to `receive`; most requests never ask."""
+        event = asyncio.Event()
+        if self.body or not self.more_body or self.disconnected or self.response_complete:
+            event.set()
+        return event
+
+    def notify(self) -> None:
+        """Wake whoever waits in `receive`."""
+        if "message_event" in self.__dict__:
+            self.message_event.set()
 
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:
@@ -90,7 +135,7 @@ class GatewayCycle(RequestResponseCycle):
             self.transport.write(data)
         if not more_body:
             self.response_complete = True
-            self.message_event.set()
+            self.notify()
             if not self.keep_alive:
                 self.transport.close()
             self.on_response()

@@ -176,6 +176,8 @@ class _View:
     def candidates(self, attributes: RequestAttributes) -> list[Candidate]:
         """Return the rules that may hit, in their order."""
         found = self._always
+        if not self._tables:
+            return found
         sources = 1
         for table in self._tables:
             value = table.get(attributes)
