@@ -10,10 +10,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
 from app.telemetry.access_log import FIELDS
 from app.telemetry.spans import SpanEncoder
-from app.telemetry.trace_context import Trace
 from config.loading import load
 from config.resources import _LATER_KINDS, KINDS
 from config.settings import LATER, PREFIX, Settings
+from middleware.trace_context import Trace
 from tests.app.telemetry.exchanges import ALLOWED
 from tests.support.collector import attributes_of
 

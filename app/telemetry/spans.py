@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app.telemetry.otlp import TextAttribute, attributes, delimited, span, text
 
 if TYPE_CHECKING:
-    from app.telemetry.trace_context import Trace
+    from middleware.trace_context import Trace
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 """The version of the semantic conventions that the attributes' names were checked with."""

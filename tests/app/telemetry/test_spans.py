@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from app.telemetry.spans import Exchange, SpanEncoder
-from app.telemetry.trace_context import Trace
+from middleware.trace_context import Trace
 from tests.app.telemetry.exchanges import ALLOWED, DENIED, SPIFFE_ID
 from tests.support.collector import attributes_of
 
