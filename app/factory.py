@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 
 from app.forward import Forward
 from app.lifespan import StartError, running
+from app.telemetry.recorder import Recorder
 from middleware.stack import layers
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ class Gateway(Starlette):
     def use(self, runtime: Runtime) -> None:
         """Serve new requests by a configuration. It is one assignment: a request goes on in the layers it came into."""
         app: ASGIApp = Forward(runtime.backends)
-        self.user_middleware = layers(runtime.snapshot, runtime.settings.trust_domains, runtime.access_log.record)
+        record = Recorder(runtime.access_log, runtime.tracing)
+        trace = runtime.tracing.start if runtime.tracing is not None else None
+        self.user_middleware = layers(runtime.snapshot, runtime.settings.trust_domains, record, trace)
         for layer, args, kwargs in reversed(self.user_middleware):
             app = layer(app, *args, **kwargs)
         self._stack = app

@@ -59,6 +59,7 @@ class Forward:
         if body is None:
             caller.watch()
         began = time.perf_counter()
+        context.upstream_offset = began - context.started
         try:
             target = attributes.path_and_query
             response = await transport.exchange(attributes.method, target, headers, body)

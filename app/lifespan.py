@@ -16,7 +16,9 @@ from app.listeners.uvicorn_connection import REFUSED
 from app.listeners.uvicorn_hook import DRAINING, LISTENING, SERVER_CONFIG
 from app.status import ListenError, Readiness, Reload, listen, status_app
 from app.telemetry.access_log import AccessLog
+from app.telemetry.otel_settings import OtelSettingError
 from app.telemetry.sinks import AccessLogError, open_sink
+from app.telemetry.tracing import open_tracing
 from config.errors import ConfigErrors, Severity
 from config.loading import load
 from config.settings import settings_from_environ
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from uvicorn import Config
 
+    from app.telemetry.tracing import Tracing
     from config.errors import Finding
     from config.settings import Settings
     from config.snapshot import Snapshot
@@ -52,6 +55,7 @@ class Runtime:
     snapshot: Snapshot
     backends: BackendTable
     access_log: AccessLog
+    tracing: Tracing | None
 
 
 @asynccontextmanager
@@ -85,19 +89,15 @@ async def running(settings: Settings | None, state: dict[str, Any]) -> AsyncIter
     async with AsyncExitStack() as stack:
         readiness = Readiness()
         try:
-            access_log = AccessLog(open_sink(settings.access_log))
-            stack.callback(access_log.close)
-            backends = BackendTable(Dialer(settings.resolve, settings.dial_allow))
-            stack.push_async_callback(backends.aclose)
-            await backends.reconcile(snapshot)
+            runtime = await _open(stack, settings, snapshot)
             if settings.status_listen is not None:
                 status_server = await listen(status_app(readiness), settings.status_listen)
                 stack.callback(status_server.close)
-        except (AccessLogError, ListenError, TrustRootsError) as error:
+        except (AccessLogError, ListenError, OtelSettingError, TrustRootsError) as error:
             raise StartError(str(error)) from error
 
         def refused(connection: Connection, problem: GatewayError) -> str:
-            return access_log.record_refused(connection, problem, snapshot.gateway)
+            return runtime.access_log.record_refused(connection, problem, snapshot.gateway)
 
         state[REFUSED] = refused
         readiness.revision, readiness.last_reload = snapshot.revision, Reload.succeeded(faults)
@@ -119,9 +119,21 @@ async def running(settings: Settings | None, state: dict[str, Any]) -> AsyncIter
         if server is None:  # another server, which does not tell when it listens
             listening()
         try:
-            yield Runtime(settings, snapshot, backends, access_log)
+            yield runtime
         finally:
             draining()
+
+
+async def _open(stack: AsyncExitStack, settings: Settings, snapshot: Snapshot) -> Runtime:
+    tracing = open_tracing()
+    if tracing is not None:
+        stack.callback(tracing.close)
+    access_log = AccessLog(open_sink(settings.access_log))
+    stack.callback(access_log.close)
+    backends = BackendTable(Dialer(settings.resolve, settings.dial_allow))
+    stack.push_async_callback(backends.aclose)
+    await backends.reconcile(snapshot)
+    return Runtime(settings, snapshot, backends, access_log, tracing)
 
 
 def _report(findings: Iterable[Finding]) -> int:

@@ -10,13 +10,14 @@ from config.attributes import Downstream
 from middleware.moments import new_uuid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.types import Scope
 
     from config.attributes import Peer, RawHeaders, RequestAttributes
     from config.policy.decision import Decision
     from config.snapshot import Route, Snapshot
+    from middleware.trace_context import Trace
 
 CONNECTION = "egress.connection"
 """Key in `scope["state"]`: the `Connection` that a listener publishes."""
@@ -65,50 +66,91 @@ class Connection(Downstream):
 
 
 class RequestContext:
-    """What is known about a request so far. Layers fill it; the access line is made from it.
+    """What is known about a request so far. Layers fill it; the access line and the spans are made from it."""
 
-    What is not known yet is found on the class: making one sets only what every request has.
-    """
+    __slots__ = (
+        "aborted",
+        "attributes",
+        "bytes_in",
+        "bytes_out",
+        "chunked",
+        "connection",
+        "content_length",
+        "decision",
+        "decision_id",
+        "endpoint",
+        "error",
+        "fields",
+        "headers",
+        "peer",
+        "reason",
+        "request_id",
+        "route",
+        "snapshot",
+        "start_time",
+        "started",
+        "status",
+        "trace",
+        "upstream_offset",
+        "upstream_seconds",
+    )
 
-    peer: Peer | None = None
-    attributes: RequestAttributes | None = None
-    route: Route | None = None
-    headers: RawHeaders
-    """Headers for the origin: end-to-end ones only, rewritten by policy; `Host` and framing are not among them."""
-    content_length: int | None = None
-    """Length of the request's body as its head says."""
-    chunked: bool = False
-    """Whether the request's body comes in chunks."""
-    decision: Decision | None = None
-    status: int | None = None
-    """Status sent to the caller; none if the answer never began."""
-    reason: str = ""
-    """Slug of the error that answered the request."""
-    error: str = ""
-    """For the log, never for the caller."""
-    bytes_in: int = 0
-    bytes_out: int = 0
-    endpoint: str = ""
-    """Address and port that was dialled."""
-    upstream_seconds: float | None = None
-    """From asking for a connection to the origin's response head."""
-
-    def __init__(self, snapshot: Snapshot, connection: Connection, request_id: str = "") -> None:
+    def __init__(self, snapshot: Snapshot, connection: Connection, fields: Mapping[bytes, bytes]) -> None:
         """Begin the record of a request.
 
         Args:
             snapshot: the one this request begins with and keeps.
             connection: what it came on.
-            request_id: the caller's, or a new one.
+            fields: its header fields by name, the last one of several.
 
         """
         self.snapshot = snapshot
         self.connection = connection
-        self.request_id = request_id
-        self.decision_id = new_uuid()
+        self.fields = fields
         self.started = time.perf_counter()
         self.start_time = time.time()
         """Unix time in seconds."""
+        self.request_id = ""
+        self.decision_id = new_uuid()
+        self.trace: Trace | None = None
+        """None: traces are off."""
+        self.peer: Peer | None = None
+        self.attributes: RequestAttributes | None = None
+        self.route: Route | None = None
+        self.headers: RawHeaders = []
+        """Headers for the origin: end-to-end ones only, rewritten by policy; `Host` and framing are not among them."""
+        self.content_length: int | None = None
+        """Length of the request's body as its head says."""
+        self.chunked = False
+        """Whether the request's body comes in chunks."""
+        self.decision: Decision | None = None
+        self.status: int | None = None
+        """Status sent to the caller; none if the answer never began."""
+        self.aborted = False
+        """Whether the answer began and did not come to its end."""
+        self.reason = ""
+        """Slug of the error that answered the request."""
+        self.error = ""
+        """For the log, never for the caller."""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.endpoint = ""
+        """Address and port that was dialled."""
+        self.upstream_offset: float | None = None
+        """From the beginning of the request to asking for a connection to the origin. Unit: seconds."""
+        self.upstream_seconds: float | None = None
+        """From asking for a connection to the origin's response head."""
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether policy let the request through; if it was not asked, whether anything else stopped it."""
+        return self.decision.allowed if self.decision is not None else not self.reason
+
+    @property
+    def verdict(self) -> str:
+        """Why policy decided so; a request that policy let through can still fail for another reason."""
+        decision, problem = self.decision, self.reason
+        return decision.reason if decision is not None and not (problem and decision.allowed) else problem
 
     def routed(self) -> tuple[Route, RequestAttributes]:
         """Return the route and the attributes that policies see.

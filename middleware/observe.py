@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from config.attributes import RawHeaders
     from config.snapshot import Snapshot
+    from middleware.trace_context import Trace
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -27,10 +29,16 @@ class ObserveMiddleware:
     snapshot: Snapshot
     """The configuration of every request that comes through here: each keeps it to its end."""
     record: Callable[[Scope, RequestContext], None]
-    """Takes the finished record: the access log."""
+    """Takes the finished record: the access log and the traces."""
+    trace: Callable[[RawHeaders], Trace] | None = None
+    """Begins a request's trace; none if traces are off."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = RequestContext(self.snapshot, connection_of(scope), _request_id(scope))
+        fields = dict(scope["headers"])
+        context = RequestContext(self.snapshot, connection_of(scope), fields)
+        context.request_id = _request_id(fields)
+        if self.trace is not None:
+            context.trace = self.trace(scope["headers"])
         bind_context(scope, context)
         try:
             await self.app(scope, receive, send)
@@ -41,7 +49,7 @@ class ObserveMiddleware:
             self.record(scope, context)
 
 
-def _request_id(scope: Scope) -> str:
+def _request_id(fields: dict[bytes, bytes]) -> str:
     """Return the caller's `x-request-id` if it may stand in a log, else a new one."""
-    sent = dict(scope["headers"]).get(b"x-request-id")
-    return str(sent.decode()) if sent is not None and _REQUEST_ID.fullmatch(sent) else new_uuid()
+    sent = fields.get(b"x-request-id")
+    return sent.decode() if sent is not None and _REQUEST_ID.fullmatch(sent) else new_uuid()

@@ -42,6 +42,7 @@ class ProblemMiddleware:
             await self.app(scope, receive, send)
         except DownstreamClosedError as closed:
             context.error = str(closed)
+            context.aborted = context.status is not None
         except GatewayError as problem:
             await _answer(problem, context, scope, send)
         except asyncio.CancelledError:
@@ -64,6 +65,7 @@ async def _answer(problem: GatewayError, context: RequestContext, scope: Scope, 
     context.error = str(problem)
     if context.status is not None:
         # Part of another answer is out. Only a broken connection tells the caller that it is not whole.
+        context.aborted = True
         context.connection.abort()
         return
     status, headers, body = answer(problem, context.decision_id, scope["headers"])

@@ -58,7 +58,7 @@ def _route(scope: Scope, context: RequestContext) -> None:
         raise MethodNotAllowedError(method)
     if context.peer is None:
         raise RuntimeError("routing was reached without an identity")
-    fields = dict(raw_headers)
+    fields = context.fields
     raw_host, context.content_length, context.chunked = check_framing(raw_headers, fields)
     target_authority, raw_path, raw_query = split_target(target_of(scope))
     host, port = parse_authority(raw_host)

@@ -20,17 +20,22 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
+    from config.attributes import RawHeaders
     from config.snapshot import Snapshot
     from middleware.context import RequestContext
+    from middleware.trace_context import Trace
 
 
 def layers(
-    snapshot: Snapshot, trust_domains: frozenset[str], record: Callable[[Scope, RequestContext], None]
+    snapshot: Snapshot,
+    trust_domains: frozenset[str],
+    record: Callable[[Scope, RequestContext], None],
+    trace: Callable[[RawHeaders], Trace] | None = None,
 ) -> list[Middleware]:
     """Return the layers for a snapshot, the outermost first: of those that only some policies need, the needed ones."""
     routes = list(snapshot.routes)
     stack = [
-        (True, Middleware(ObserveMiddleware, snapshot=snapshot, record=record)),
+        (True, Middleware(ObserveMiddleware, snapshot=snapshot, record=record, trace=trace)),
         (True, Middleware(ProblemMiddleware)),
         (True, Middleware(IdentityMiddleware, trust_domains=trust_domains)),
         (True, Middleware(RoutingMiddleware)),

@@ -6,11 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
 from app.telemetry.access_log import FIELDS
+from app.telemetry.spans import SpanEncoder
 from config.loading import load
 from config.resources import _LATER_KINDS, KINDS
 from config.settings import LATER, PREFIX, Settings
+from middleware.trace_context import Trace
+from tests.app.telemetry.exchanges import ALLOWED
+from tests.support.collector import attributes_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,6 +38,16 @@ def test_the_settings_page_lists_every_setting() -> None:
 
     assert first_column(text) == [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
     assert all(f"`{PREFIX}{name}`" in text for name in LATER)
+
+
+def test_the_traces_page_lists_every_attribute_of_both_spans() -> None:
+    failed = ALLOWED._replace(method="FROBNICATE", status=500)
+    encoded = SpanEncoder().encode(Trace("1" * 32, "1" * 16, "", 1, ""), failed, 1)
+    server, client = (set(attributes_of(span.attributes)) for span in ScopeSpans.FromString(b"".join(encoded)).spans)
+
+    rows = re.findall(r"^\| `([a-z_.]+)` \| (both|SERVER|CLIENT) \|", page("tracing.md"), re.MULTILINE)
+    assert {name for name, span in rows if span != "CLIENT"} == server
+    assert {name for name, span in rows if span != "SERVER"} == client
 
 
 def test_the_manifests_page_names_every_kind() -> None:

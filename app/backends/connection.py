@@ -44,7 +44,6 @@ class OriginConnection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.made_at = self._loop.time()
         """The event loop's time when it was made, in seconds."""
-        self._buffer = buffer
         self._view = memoryview(buffer)
         self._on_closed = on_closed
         self._closed = False
@@ -65,9 +64,9 @@ class OriginConnection(asyncio.BufferedProtocol):
         address = transport.get_extra_info("peername")
         self.endpoint = f"{address[0]}:{address[1]}" if address else ""
 
-    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002  asyncio's signature
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  asyncio's signature
         """Lend the buffer until `buffer_updated`, which follows before anything else runs."""
-        return self._buffer
+        return self._view  # asyncio fills slices of it, which of a `bytearray` would be copies
 
     def buffer_updated(self, nbytes: int) -> None:
         """Parse response bytes. Bytes that no exchange asked for end the connection."""

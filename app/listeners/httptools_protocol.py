@@ -18,7 +18,7 @@ from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.listeners.response_cycle import GatewayCycle
-from app.listeners.uvicorn_connection import MAX_PIPELINED, describe, end_soon, lost, refuse
+from app.listeners.uvicorn_connection import MAX_PIPELINED, READ_BUFFER, describe, end_soon, lost, refuse
 from middleware.context import CONNECTION, TARGET
 from middleware.errors import (
     GatewayError,
@@ -30,11 +30,41 @@ from middleware.errors import (
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([^ \r\n]+) HTTP/[0-9]\.[0-9]\r?\n")
 
 
+class _BufferedReader(asyncio.BufferedProtocol):
+    """Reads for a protocol into a buffer that all connections of the server share.
+
+    For any other protocol under TLS, both event loops allocate 256 KiB for every read: see `OriginConnection`.
+    """
+
+    def __init__(self, protocol: HttpToolsGatewayProtocol, buffer: bytearray) -> None:
+        self._protocol = protocol
+        self._view = memoryview(buffer)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  asyncio's signature
+        """Lend the buffer until `buffer_updated`, which follows before anything else runs."""
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._protocol.data_received(self._view[:nbytes])
+
+    def eof_received(self) -> None:
+        self._protocol.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()
+
+
 class HttpToolsGatewayProtocol(HttpToolsProtocol):
     """Reads requests, and starts the application for each."""
 
-    _read: bytes = b""
-    """The bytes that were read last: what a refused request is judged by."""
+    _read: bytes | memoryview = b""
+    """The bytes that were read last, while they are parsed: what a refused request is judged by."""
     _served: GatewayCycle | None = None
     """The request that is being served; `cycle` is the one read last, which may be waiting behind it."""
 
@@ -43,10 +73,11 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
         self._asgi = {"version": self.asgi_version, "spec_version": "2.3"}
         # A new dict for this connection: the one uvicorn hands out is shared by all of them.
         self.app_state = {**self.app_state, CONNECTION: describe(self, transport)}
+        transport.set_protocol(_BufferedReader(self, self.app_state[READ_BUFFER]))
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         self._read = data
-        super().data_received(data)
+        super().data_received(data)  # type: ignore[arg-type]  # the parser takes any buffer
 
     # httptools callbacks
 
@@ -72,7 +103,7 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
         # What is judged is the target as it was received, which is published; this is what ASGI wants beside it.
         path, _, query = (target if target.startswith(b"/") else b"/").partition(b"?")
         text = path.decode("latin-1")
-        self.scope = scope = {
+        self.scope = scope = {  # type: ignore[assignment]  # a dict of this shape
             "type": "http",
             "asgi": self._asgi,
             "http_version": version,

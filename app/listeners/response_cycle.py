@@ -46,9 +46,7 @@ class GatewayCycle(RequestResponseCycle):
     _until_close = False
     """The end of the connection is the end of the body: HTTP/1.0 knows no chunks (RFC 9112 section 6.1)."""
 
-    def __init__(
-        self, protocol: HttpToolsProtocol, scope: Any, *, keep_alive: bool, expects_continue: bool
-    ) -> None:
+    def __init__(self, protocol: HttpToolsProtocol, scope: Any, *, keep_alive: bool, expects_continue: bool) -> None:
         """Begin.
 
         Args:

@@ -22,6 +22,7 @@ from uvicorn.server import Server
 
 from app.listeners.h11_protocol import H11GatewayProtocol
 from app.listeners.httptools_protocol import HttpToolsGatewayProtocol
+from app.listeners.uvicorn_connection import READ_BUFFER, READ_BUFFER_BYTES
 from app.telemetry.log import configure_logging
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def _prepare(server: Server) -> None:
     else:
         _give_up(f"the gateway runs on uvicorn's httptools and h11 protocols, not on {protocol.__name__}: see --http")
     server.lifespan.state[SERVER_CONFIG] = config
+    server.lifespan.state[READ_BUFFER] = bytearray(READ_BUFFER_BYTES)
 
 
 def _give_up(message: str) -> NoReturn:

@@ -90,14 +90,16 @@ FIELDS = (
     "reason",
     "rule",
     "error",
+    "trace_id",
+    "span_id",
 )
 """Every line has these, in this order; null where nothing is known."""
 
 
-_TEMPLATE = "{" + ", ".join(f'"{name}": %s' for name in FIELDS) + "}\n"
 _quoted = json.encoder.encode_basestring_ascii
 _known = functools.lru_cache(maxsize=4096)(_quoted)
 """The same for what stands in many lines: names of the configuration, hosts, callers."""
+_NULL, _INFO, _WARNING, _ALLOW, _DENY = "null", '"info"', '"warning"', '"allow"', '"deny"'
 
 
 def access_line(scope: Scope, context: RequestContext) -> bytes:
@@ -106,42 +108,46 @@ def access_line(scope: Scope, context: RequestContext) -> bytes:
     The query is not among them: it may hold secrets.
     """
     attributes, route, decision = context.attributes, context.route, context.decision
-    allowed = decision.allowed if decision else not context.reason
+    error, trace, verdict = context.error, context.trace, context.verdict
+    backend = route.backend if route else None
     upstream_seconds = context.upstream_seconds
-    # Why policy decided so; a request that policy let through can still fail for another reason.
-    reason = decision.reason if decision and not (allowed and context.reason) else context.reason
-    values = (
-        _timestamp(context.start_time),
-        '"warning"' if context.reason or context.error else '"info"',
-        f'"{context.request_id}"',
-        f'"{context.decision_id}"',
-        _known(context.snapshot.gateway),
-        _known(route.name) if route else "null",
-        _known(route.backend.name) if route and route.backend else "null",
-        _known(context.endpoint) if context.endpoint else "null",
-        _quoted(context.connection.peername),
-        _known(context.peer.uri) if context.peer else "null",
-        _known(scope["method"]),
-        _known(attributes.host) if attributes else "null",
-        _quoted(attributes.path if attributes else _refused_path(target_of(scope))),
-        _known(f"HTTP/{scope['http_version']}"),
-        context.status or "null",
-        context.bytes_in,
-        context.bytes_out,
-        round((time.perf_counter() - context.started) * 1000, 3),
-        "null" if upstream_seconds is None else round(upstream_seconds * 1000, 3),
-        '"allow"' if allowed else '"deny"',
-        f'"{reason}"' if reason else "null",
-        _known(decision.rule) if decision and decision.rule else "null",
-        _quoted(context.error) if context.error else "null",
-    )
-    line = (_TEMPLATE % values).encode()
+    path = attributes.path if attributes else logged_path(scope, context)
+    method, version = scope["method"], scope["http_version"]
+    line = (
+        f'{{"time": {_timestamp(context.start_time)}'
+        f', "level": {_WARNING if context.reason or error else _INFO}'
+        f', "request_id": "{context.request_id}"'
+        f', "decision_id": "{context.decision_id}"'
+        f', "gateway": {_known(context.snapshot.gateway)}'
+        f', "route": {_known(route.name) if route else _NULL}'
+        f', "backend": {_known(backend.name) if backend else _NULL}'
+        f', "endpoint": {_known(context.endpoint) if context.endpoint else _NULL}'
+        f', "src.addr": {_known(context.connection.peername)}'
+        f', "src.identity": {_known(context.peer.uri) if context.peer else _NULL}'
+        f', "http.method": {_known(method)}'
+        f', "http.host": {_known(attributes.host) if attributes else _NULL}'
+        f', "http.path": {_quoted(path)}'
+        f', "http.version": "HTTP/{version}"'
+        f', "http.status": {context.status or _NULL}'
+        f', "bytes_in": {context.bytes_in}'
+        f', "bytes_out": {context.bytes_out}'
+        f', "duration_ms": {round((time.perf_counter() - context.started) * 1000, 3)}'
+        f', "upstream_ms": {_NULL if upstream_seconds is None else round(upstream_seconds * 1000, 3)}'
+        f', "decision": {_ALLOW if context.is_allowed else _DENY}'
+        f', "reason": {_known(verdict) if verdict else _NULL}'
+        f', "rule": {_known(decision.rule) if decision and decision.rule else _NULL}'
+        f', "error": {_quoted(error) if error else _NULL}'
+        f', "trace_id": {_quoted(trace.trace_id) if trace else _NULL}'
+        f', "span_id": {_quoted(trace.span_id) if trace else _NULL}}}\n'
+    ).encode()
     return line if len(line) <= select.PIPE_BUF else encode(json.loads(line))
 
 
-def _refused_path(target: bytes) -> str:
-    """Return the path of a target that was not judged, without its query and the userinfo of an absolute form."""
-    path = target.partition(b"?")[0].partition(b"#")[0]
+def logged_path(scope: Scope, context: RequestContext) -> str:
+    """Return a request's path; of a target that was not judged, without its query and an absolute form's userinfo."""
+    if context.attributes is not None:
+        return context.attributes.path
+    path = target_of(scope).partition(b"?")[0].partition(b"#")[0]
     if path[:1] != b"/":
         _, slash, path = path.partition(b"://")[2].partition(b"/")
         path = slash + path

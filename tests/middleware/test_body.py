@@ -39,7 +39,7 @@ async def passed_on(caller: Caller, rule: str) -> tuple[bytes, RequestContext, i
     expression = compile_expression(rule, strict_headers=True)
     authorization = Authorization.of([Rule("ns/p#0", Action.ALLOW, expression)])
     route = Route("ns/route", authorization, reads_body=authorization.reads_body)
-    context = RequestContext(Snapshot("0" * 12, "ns/gateway"), Connection("", 0, "", 0, "https"))
+    context = RequestContext(Snapshot("0" * 12, "ns/gateway"), Connection("", 0, "", 0, "https"), {})
     context.route, context.attributes = route, RequestAttributes(PEER, "POST", "h", "/")
     scope: dict[str, Any] = {}
     bind_context(scope, context)

@@ -50,7 +50,7 @@ def test_a_guard_that_did_not_pass_the_outer_layers_fails_closed() -> None:
 
 def test_a_guard_before_routing_fails_closed() -> None:
     scope: dict[str, object] = {}
-    bind_context(scope, RequestContext(Snapshot("0" * 12, "ns/gateway"), PUBLISHED))
+    bind_context(scope, RequestContext(Snapshot("0" * 12, "ns/gateway"), PUBLISHED, {}))
 
     with pytest.raises(RuntimeError, match="before routing"):
         request_context(scope).routed()

@@ -393,6 +393,21 @@ async def test_an_origin_whose_san_is_the_verified_name_is_spoken_to_over_tls(tr
         assert tls.version() == "TLSv1.3"
 
 
+@in_each_loop
+async def test_a_large_answer_arrives_over_tls_as_it_was_sent(trusting: ssl.SSLContext) -> None:
+    """Many records come in one read, of which the event loops fill one slice of the buffer after another."""
+    body = bytes(range(251)) * 8000
+
+    async def script(origin: Downstream) -> None:
+        while True:
+            await origin.answer(body)
+
+    async with serving(script, server_context(ORIGIN)) as origin, opened(origin.port, trusting) as transport:
+        for _ in range(3):
+            assert await get(transport) == body
+        assert origin.accepted == 1
+
+
 def tls_1_1() -> ssl.SSLContext:
     context = server_context(Leaf("origin", names=("origin.test",)))
     context.set_ciphers("ALL:@SECLEVEL=0")

@@ -40,6 +40,8 @@ FIELDS = [
     "reason",
     "rule",
     "error",
+    "trace_id",
+    "span_id",
 ]
 
 
@@ -68,7 +70,7 @@ def record(target: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> d
     """Return the line of a request that was refused before its target was judged."""
     sink = Lines()
     scope = {"method": "GET", "http_version": "1.1", "headers": headers or [], "state": {TARGET: target}}
-    context = RequestContext(Snapshot("0" * 12, "ns/gateway"), Connection("2001:db8::7", 1, "::1", 2, "https"))
+    context = RequestContext(Snapshot("0" * 12, "ns/gateway"), Connection("2001:db8::7", 1, "::1", 2, "https"), {})
     AccessLog(sink).record(scope, context)
     return dict(json.loads(sink.lines[0]))
 
