@@ -143,7 +143,7 @@ def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Find
     """Check every document against its model. What cannot be used is left out and becomes a finding."""
     resources = Resources()
     findings: list[Finding] = []
-    seen: dict[tuple[str, str, str, str], Location] = {}
+    seen: dict[tuple[str, str, str, str], Document] = {}
     for document in _unfolded(documents, resources, findings):
         found = list(_check_kind(document))
         if not found:
@@ -154,13 +154,13 @@ def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Find
                     found = [
                         Finding(
                             "duplicate-resource",
-                            f"{parsed.model.kind} {parsed.name} stands twice; first at {first}",
+                            f"{parsed.model.kind} {parsed.name} stands twice; first at {first.location}",
                             document.location,
                             "remove one of them",
                         )
                     ]
                 else:
-                    seen[identity] = document.location
+                    seen[identity] = document
                     resources.add(parsed)
         findings += found
         if any(finding.severity is Severity.ERROR for finding in found):
