@@ -8,7 +8,7 @@ Kubernetes reads YAML through JSON: dates and sexagesimal numbers therefore stay
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,11 +56,10 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """One manifest: its plain data, and how to find out where each value stands."""
+class Origin:
+    """Where a manifest came from. It outlives the manifest's data, and finds out where each value stood."""
 
     source: Source = field(repr=False)
-    data: dict[str, Any]
     number: int
     """Which of its file's documents it is, or stands in; empty ones are not counted."""
     path: tuple[str | int, ...] = ()
@@ -81,7 +80,7 @@ class Document:
 
     @property
     def location(self) -> Location:
-        """Where the document begins."""
+        """Where the manifest begins."""
         return _location(self.file, self.node)
 
     def locate(self, path: Iterable[str | int], *, key: bool = False) -> Location:
@@ -95,6 +94,23 @@ class Document:
             found = key_node if key and key_node is not None else value
         return _location(self.file, found)
 
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One manifest: its plain data, and where it came from."""
+
+    origin: Origin
+    data: dict[str, Any]
+
+    @property
+    def location(self) -> Location:
+        """Where the document begins."""
+        return self.origin.location
+
+    def locate(self, path: Iterable[str | int], *, key: bool = False) -> Location:
+        """Return where the value at a path stands, or its key; the nearest ancestor's place if it is missing."""
+        return self.origin.locate(path, key=key)
+
     def items(self) -> tuple[list[Document], list[Finding]]:
         """Unfold a `v1` `List` into its documents. What is no mapping becomes a finding: it may have been a policy."""
         items = self.data.get("items")
@@ -103,11 +119,11 @@ class Document:
         documents: list[Document] = []
         findings: list[Finding] = []
         for index, value in enumerate(items):
-            item = Document(self.source, value, self.number, (*self.path, "items", index))
+            origin = replace(self.origin, path=(*self.origin.path, "items", index))
             if isinstance(value, dict):
-                documents.append(item)
+                documents.append(Document(origin, value))
             else:
-                findings.append(_not_a_mapping(item.location))
+                findings.append(_not_a_mapping(origin.location))
         return documents, findings
 
 
@@ -166,7 +182,7 @@ def read_documents(file: str, text: str) -> tuple[list[Document], list[Finding]]
     source = Source(file, text)
     plain = read_plain(text, max_nodes=MAX_DOCUMENT_NODES, max_depth=MAX_DEPTH)
     if plain is not None:
-        return [Document(source, data, number) for number, data in enumerate(plain)], []
+        return [Document(Origin(source, number), data) for number, data in enumerate(plain)], []
     if (place := _beyond_depth(file, text)) is not None:
         return [], [Finding("yaml-limit", f"more than {MAX_DEPTH} levels", place)]
     return _read_nodes(source)
@@ -187,7 +203,7 @@ def _read_nodes(source: Source) -> tuple[list[Document], list[Finding]]:
                 findings.append(error.finding)
                 continue
             if isinstance(data, dict):
-                documents.append(Document(source, data, len(nodes) - 1))
+                documents.append(Document(Origin(source, len(nodes) - 1), data))
             else:
                 findings.append(_not_a_mapping(_location(file, node)))
     except yaml.MarkedYAMLError as error:

@@ -153,7 +153,7 @@ class _Compiler:
                 "not-enrolled",
                 f"ServiceEntry {entry.name} is not served: no label {USE_WAYPOINT} of it or its Namespace names "
                 f"{self.gateway.name}",
-                entry.document.location,
+                entry.origin.location,
                 f"label it {USE_WAYPOINT}: {self.gateway.model.metadata.name}",
             )
         return enrolled
@@ -186,7 +186,7 @@ class _Compiler:
                 self.denied_targets.add(name)
         for name, routes in result.items():
             for route in routes[1:]:
-                place = route.document.location
+                place = route.origin.location
                 message = f"{routes[0].name} already takes every request of {name}"
                 self._shadowed("shadowed-route", message, place, (Level.ROUTE, route.name))
         return result
@@ -235,7 +235,7 @@ class _Compiler:
             self._error(
                 "no-route",
                 f"ServiceEntry {entry.name} has no HTTPRoute, and {host} cannot be forwarded to without one",
-                entry.document.location,
+                entry.origin.location,
                 "add an HTTPRoute with a backend",
             )
             return None
