@@ -1,6 +1,6 @@
 # A fresh machine needs Python >= 3.11 with pip, and make. Everything else comes from PyPI into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check fix bench clean
+.PHONY: help demo run test check fix tables bench clean
 SHELL := /bin/sh
 
 VENV := .venv
@@ -44,6 +44,9 @@ check: $(VENV)/.dev ## formatting, lint, types, import contracts
 fix: $(VENV)/.dev ## what the tools can mend by themselves
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+tables: $(VENV)/.dev ## make the CEL parser's tables anew, after an upgrade of lark or cel-python
+	$(BIN)/python -c 'from config.cel.grammar import save_tables; save_tables()'
 
 bench: $(VENV)/.dev ## this gateway beside its peers; ARGS="--rules 1000 --peers envoy" passes options
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -1,20 +1,21 @@
 """YAML files to documents that remember where every value stood.
 
 Only syntax lives here. Nodes are composed, not constructed, so that each keeps its line and no tag can build an
-object. Kubernetes reads YAML through JSON: dates and sexagesimal numbers therefore stay strings, keys are strings.
+object; a plain and faultless file is read without them, and they are composed when a place in it is asked for.
+Kubernetes reads YAML through JSON: dates and sexagesimal numbers therefore stay strings, keys are strings.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from config.errors import Finding, Location
+from config.yaml_events import LOADER, NoMeaningError, read_plain, scalar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,10 +28,6 @@ MAX_DEPTH = 64
 _MAX_COMPOSED_DEPTH = 500
 """libyaml's composer calls itself for every level, and thousands of levels overflow the C stack."""
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+")
-_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?")
-_BOOLS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _COLLECTION_TAGS = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 
 
@@ -42,17 +39,48 @@ class _ManifestSyntaxError(Exception):
         super().__init__(str(finding))
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One manifest: its plain data, and the node tree that knows where each value stands."""
+@dataclass(slots=True)
+class Source:
+    """One file, and its nodes from the moment on when somebody asks for a place in it."""
 
     file: str
-    data: dict[str, Any]
-    node: yaml.Node = field(repr=False)
+    text: str
+    composed: list[yaml.Node] | None = None
+
+    @property
+    def nodes(self) -> list[yaml.Node]:
+        """The documents that are not empty."""
+        if self.composed is None:
+            self.composed = list(_compose(self.text))
+        return self.composed
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a manifest came from. It outlives the manifest's data, and finds out where each value stood."""
+
+    source: Source = field(repr=False)
+    number: int
+    """Which of its file's documents it is, or stands in; empty ones are not counted."""
+    path: tuple[str | int, ...] = ()
+    """Where it stands in that document: not at its top if it is an item of a List."""
+
+    @property
+    def file(self) -> str:
+        """Name of its file."""
+        return self.source.file
+
+    @property
+    def node(self) -> yaml.Node:
+        """The tree that knows the places."""
+        node = self.source.nodes[self.number]
+        for step in self.path:
+            node = _child(node, step)[1] or node
+        return node
 
     @property
     def location(self) -> Location:
-        """Where the document begins."""
+        """Where the manifest begins."""
         return _location(self.file, self.node)
 
     def locate(self, path: Iterable[str | int], *, key: bool = False) -> Location:
@@ -66,18 +94,36 @@ class Document:
             found = key_node if key and key_node is not None else value
         return _location(self.file, found)
 
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One manifest: its plain data, and where it came from."""
+
+    origin: Origin
+    data: dict[str, Any]
+
+    @property
+    def location(self) -> Location:
+        """Where the document begins."""
+        return self.origin.location
+
+    def locate(self, path: Iterable[str | int], *, key: bool = False) -> Location:
+        """Return where the value at a path stands, or its key; the nearest ancestor's place if it is missing."""
+        return self.origin.locate(path, key=key)
+
     def items(self) -> tuple[list[Document], list[Finding]]:
         """Unfold a `v1` `List` into its documents. What is no mapping becomes a finding: it may have been a policy."""
-        _, items = _child(self.node, "items")
-        if not isinstance(items, yaml.SequenceNode):
+        items = self.data.get("items")
+        if not isinstance(items, list):
             return [], [Finding("missing-field", "a List needs 'items', a sequence", self.locate(["items"]))]
         documents: list[Document] = []
         findings: list[Finding] = []
-        for node, value in zip(items.value, self.data["items"], strict=True):
+        for index, value in enumerate(items):
+            origin = replace(self.origin, path=(*self.origin.path, "items", index))
             if isinstance(value, dict):
-                documents.append(Document(self.file, value, node))
+                documents.append(Document(origin, value))
             else:
-                findings.append(_not_a_mapping(self.file, node))
+                findings.append(_not_a_mapping(origin.location))
         return documents, findings
 
 
@@ -133,23 +179,33 @@ def _files_below(root: Path, findings: list[Finding]) -> Iterator[Path]:
 
 def read_documents(file: str, text: str) -> tuple[list[Document], list[Finding]]:
     """Split one file into its documents. A document that is no mapping, or repeats a key, becomes a finding."""
-    documents: list[Document] = []
-    findings: list[Finding] = []
+    source = Source(file, text)
+    plain = read_plain(text, max_nodes=MAX_DOCUMENT_NODES, max_depth=MAX_DEPTH)
+    if plain is not None:
+        return [Document(Origin(source, number), data) for number, data in enumerate(plain)], []
     if (place := _beyond_depth(file, text)) is not None:
         return [], [Finding("yaml-limit", f"more than {MAX_DEPTH} levels", place)]
+    return _read_nodes(source)
+
+
+def _read_nodes(source: Source) -> tuple[list[Document], list[Finding]]:
+    """Read a file that is not plain: it has aliases or tags, or faults, whose places are wanted."""
+    documents: list[Document] = []
+    findings: list[Finding] = []
+    file = source.file
+    nodes = source.composed = []
     try:
-        for node in yaml.compose_all(text, Loader=_LOADER):
-            if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
-                continue  # an empty document between two `---`
+        for node in _compose(source.text):
+            nodes.append(node)
             try:
                 data = _Reader(file).value(node, 0)
             except _ManifestSyntaxError as error:
                 findings.append(error.finding)
                 continue
             if isinstance(data, dict):
-                documents.append(Document(file, data, node))
+                documents.append(Document(Origin(source, len(nodes) - 1), data))
             else:
-                findings.append(_not_a_mapping(file, node))
+                findings.append(_not_a_mapping(_location(file, node)))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = Location(file, mark.line + 1, mark.column + 1) if mark else Location(file)
@@ -159,11 +215,18 @@ def read_documents(file: str, text: str) -> tuple[list[Document], list[Finding]]
     return documents, findings
 
 
+def _compose(text: str) -> Iterator[yaml.Node]:
+    """Yield the node of every document; an empty one, between two `---`, is none."""
+    for node in yaml.compose_all(text, Loader=LOADER):
+        if not (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
+            yield node
+
+
 def _beyond_depth(file: str, text: str) -> Location | None:
     """Return where a text is nested too deeply to be composed. Syntax errors are left to the composer."""
     depth = 0
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
+        for event in yaml.parse(text, Loader=LOADER):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _MAX_COMPOSED_DEPTH:
                 mark: Any = event.start_mark
@@ -206,18 +269,10 @@ class _Reader:
         return result
 
     def _scalar(self, node: yaml.Node) -> Any:
-        tag, text = node.tag.rpartition(":")[2], node.value
-        if tag == "null":
-            return None
-        if tag == "bool" and text.lower() in _BOOLS:
-            return _BOOLS[text.lower()]
-        if tag == "int" and _INT.fullmatch(text):
-            return int(text, 0) if text[:1] == "0" and len(text) > 1 else int(text)
-        if tag == "float" and _FLOAT.fullmatch(text):
-            return float(text)
-        if tag in {"str", "int", "float", "timestamp", "value", "merge"}:
-            return text
-        raise self._fault(node, "yaml-tag", f"the tag {node.tag!r} has no meaning in a manifest")
+        try:
+            return scalar(node.tag, node.value)
+        except NoMeaningError:
+            raise self._fault(node, "yaml-tag", f"the tag {node.tag!r} has no meaning in a manifest") from None
 
     def _fault(self, node: yaml.Node, code: str, message: str) -> _ManifestSyntaxError:
         return _ManifestSyntaxError(Finding(code, message, _location(self.file, node)))
@@ -234,8 +289,8 @@ def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Node | None, yaml.Nod
     return None, None
 
 
-def _not_a_mapping(file: str, node: yaml.Node) -> Finding:
-    return Finding("not-a-mapping", "a manifest must be a mapping", _location(file, node))
+def _not_a_mapping(place: Location) -> Finding:
+    return Finding("not-a-mapping", "a manifest must be a mapping", place)
 
 
 def _location(file: str, node: yaml.Node) -> Location:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
-    from config.manifests import Document
+    from config.manifests import Document, Origin
 
 GATEWAY_API = "gateway.networking.k8s.io"
 ISTIO = "networking.istio.io"
@@ -77,10 +77,10 @@ R = TypeVar("R", bound="Resource | ClusterResource")
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[R]):
-    """A model with the document it came from."""
+    """A model, and where it came from."""
 
     model: R
-    document: Document
+    origin: Origin
     namespace: str
 
     @property
@@ -101,7 +101,7 @@ class Parsed(Generic[R]):
 
     def locate(self, *path: str | int, key: bool = False) -> Location:
         """Return where a field of this manifest stands."""
-        return self.document.locate(path, key=key)
+        return self.origin.locate(path, key=key)
 
 
 @dataclass(slots=True)
@@ -143,7 +143,7 @@ def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Find
     """Check every document against its model. What cannot be used is left out and becomes a finding."""
     resources = Resources()
     findings: list[Finding] = []
-    seen: dict[tuple[str, str, str, str], Location] = {}
+    seen: dict[tuple[str, str, str, str], Origin] = {}
     for document in _unfolded(documents, resources, findings):
         found = list(_check_kind(document))
         if not found:
@@ -154,13 +154,13 @@ def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Find
                     found = [
                         Finding(
                             "duplicate-resource",
-                            f"{parsed.model.kind} {parsed.name} stands twice; first at {first}",
+                            f"{parsed.model.kind} {parsed.name} stands twice; first at {first.location}",
                             document.location,
                             "remove one of them",
                         )
                     ]
                 else:
-                    seen[identity] = document.location
+                    seen[identity] = document.origin
                     resources.add(parsed)
         findings += found
         if any(finding.severity is Severity.ERROR for finding in found):
@@ -257,7 +257,7 @@ def _parse(document: Document) -> tuple[Parsed[Any] | None, list[Finding]]:
             )
             for name in unknown
         ]
-    return Parsed(model, document, namespace), []
+    return Parsed(model, document.origin, namespace), []
 
 
 def _is_unknown_extension(model: Resource | ClusterResource, annotation: str) -> bool:

@@ -8,8 +8,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from config.errors import ConfigErrors, Finding, nearest
 from config.policy.identity import is_trust_domain
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pydantic_core import ErrorDetails
-    from pydantic_settings import PydanticBaseSettingsSource
 
 PREFIX = "EGRESS_"
 
@@ -155,36 +153,22 @@ def _resolve(value: Any) -> Any:
     return result
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The process settings. Each stands in the environment as `EGRESS_` and its name in capitals."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003  the signature is pydantic-settings'
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what `settings_from_environ` was given, and nothing else: the process environment may not mix in."""
-        return (init_settings,)
-
-    config: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_paths)] = ("/etc/egress-gateway",)
+    config: Annotated[tuple[str, ...], BeforeValidator(_split_paths)] = ("/etc/egress-gateway",)
     """Manifest files and directories, `:`-separated; directories are read recursively."""
     gateway: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")] | None = None
     """`namespace/name` of the Gateway this process is. Default: the only one in the manifests."""
-    trust_domains: Annotated[frozenset[str], NoDecode, BeforeValidator(_trust_domains)] = frozenset({"cluster.local"})
+    trust_domains: Annotated[frozenset[str], BeforeValidator(_trust_domains)] = frozenset({"cluster.local"})
     """Accepted SPIFFE trust domains, comma-separated."""
-    status_listen: Annotated[Address | None, NoDecode, BeforeValidator(_listen)] = ("0.0.0.0", 15020)  # noqa: S104  probes come from outside the pod
+    status_listen: Annotated[Address | None, BeforeValidator(_listen)] = ("0.0.0.0", 15020)  # noqa: S104  probes come from outside the pod
     """`host:port` of `/healthz` and `/readyz`, or `off`."""
-    resolve: Annotated[dict[Address, Address], NoDecode, BeforeValidator(_resolve)] = Field(default_factory=dict)
+    resolve: Annotated[dict[Address, Address], BeforeValidator(_resolve)] = Field(default_factory=dict)
     """Dial overrides `host:port:address:port`, comma-separated. SNI and the verified name stay the host's."""
-    dial_allow: Annotated[
-        tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], NoDecode, BeforeValidator(_networks)
-    ] = ()
+    dial_allow: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], BeforeValidator(_networks)] = ()
     """CIDRs exempt from the private-address guard, comma-separated."""
     access_log: Annotated[str, BeforeValidator(_destination)] = "stdout"
     """`stdout`, `stderr`, a file name with a `/` in it, or `off`."""
@@ -209,7 +193,7 @@ def settings_from_environ(environ: Mapping[str, str] = os.environ) -> Settings:
     findings = list(_unusable(names))
     known = {name.removeprefix(PREFIX).lower(): value for name, value in names.items()}
     try:
-        settings = Settings(**{name: value for name, value in known.items() if name in Settings.model_fields})  # type: ignore[arg-type]
+        settings = Settings(**{name: value for name, value in known.items() if name in Settings.model_fields})
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             name = f"{PREFIX}{str(detail['loc'][0]).upper()}"

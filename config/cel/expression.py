@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final
 
 # Imported for what they register: functions, and what generates each kind of node.
@@ -66,7 +67,10 @@ class Expression:
         return not self.reads.isdisjoint({"request.body", "request.bodyPrefix"})
 
     def part(self, tree: ast.Node) -> Callable[[Any], Any]:
-        """Return the function of a part of the expression."""
+        """Return the function of a part of the expression; of the whole, the one that is there already."""
+        terms, own = conjuncts(tree), conjuncts(self.tree)
+        if len(terms) == len(own) and all(map(is_, terms, own)):
+            return self.function
         return compile_tree(tree, self.environment)[0]
 
     @property

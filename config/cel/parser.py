@@ -1,15 +1,9 @@
-"""CEL source to a syntax tree: cel-python's grammar, with what it lacks added to it.
-
-cel-python 0.5 has no optional syntax (`.?`, `[?`), no quoted field names, and reads a raw string past a quote that
-looks escaped. Its grammar file is amended at those places before lark compiles it, once in a process.
-"""
+"""CEL source to a syntax tree: what the grammar's parser gives, converted and checked."""
 
 from __future__ import annotations
 
-import functools
 import re
 from dataclasses import replace
-from importlib import resources
 from typing import Any
 
 import lark
@@ -29,6 +23,7 @@ from config.cel.ast import (
 )
 from config.cel.cost import check_limits
 from config.cel.errors import ExpressionError
+from config.cel.grammar import parser
 from config.cel.literals import parse_literal
 from config.cel.macros import expand_macro
 
@@ -57,65 +52,6 @@ RESERVED = frozenset(
 )
 """May name a field, never a variable (CEL specification, lexis)."""
 
-_AMENDMENTS = (
-    (
-        "member         : member_dot | member_dot_arg | member_index | member_object | primary\n",
-        """\
-member : member_dot | member_dot_arg | member_index | member_object | primary | member_optdot | member_optindex
-member_optdot : member ".?" (IDENT | QUOTED_IDENT)
-member_optindex : member "[?" expr "]"
-""",
-    ),
-    ('member_dot     : member "." IDENT\n', 'member_dot     : member "." (IDENT | QUOTED_IDENT)\n'),
-    (
-        'list_lit       : "[" [exprlist] "]"\n',
-        'list_lit       : "[" "]" | "[" listelem ("," listelem)* [","] "]"\nlistelem : expr | "?" expr -> optelem\n',
-    ),
-    ('map_lit        : "{" [mapinits] "}"\n', 'map_lit        : "{" "}" | "{" mapinit ("," mapinit)* [","] "}"\n'),
-    (
-        'mapinits       : expr ":" expr ("," expr ":" expr)*\n',
-        'mapinit : expr ":" expr | "?" expr ":" expr -> optinit\n',
-    ),
-    (" | MLSTRING_LIT | STRING_LIT | BYTES_LIT\n", " | STRING_LIT | BYTES_LIT\n"),
-    ("BYTES_LIT      : /[bB]/ MLSTRING_LIT | /[bB]/ STRING_LIT\n", "BYTES_LIT      : /[bB]/ STRING_LIT\n"),
-    ("IDENT          : /", "QUOTED_IDENT : /`[a-zA-Z0-9_.\\/ -]+`/\nIDENT          : /"),
-)
-_STRING_TERMINALS = re.compile(r"^STRING_LIT .*?(?=^BYTES_LIT)", re.MULTILINE | re.DOTALL)
-_QUOTES = "".join(
-    f"|[rR]{q * 3}[\\s\\S]*?{q * 3}|{q * 3}(?:[^\\\\]|\\\\[\\s\\S])*?{q * 3}"
-    f"|[rR]{q}[^{q}\\r\\n]*{q}|{q}(?:[^{q}\\\\\\r\\n]|\\\\.)*{q}"
-    for q in ('"', "'")
-)
-_STRING_LIT = f"STRING_LIT : /(?:{_QUOTES[1:]})/\n"
-
-
-@functools.cache
-def _parser() -> lark.Lark:
-    """Return the parser, made once: it takes a tenth of a second.
-
-    Raises:
-        RuntimeError: cel-python's grammar is not the one that the amendments were made for.
-
-    """
-    grammar = resources.files("celpy").joinpath("cel.lark").read_text()
-    for old, new in _AMENDMENTS:
-        if grammar.count(old) != 1:
-            raise RuntimeError(f"cel-python's grammar has changed at {old!r}")
-        grammar = grammar.replace(old, new)
-    grammar, count = _STRING_TERMINALS.subn(lambda _: _STRING_LIT, grammar)
-    if count != 1:
-        raise RuntimeError("cel-python's grammar has changed at its string literals")
-    return lark.Lark(
-        grammar,
-        parser="lalr",
-        start="expr",
-        lexer_callbacks={"IDENT": _keyword},
-        propagate_positions=True,
-        maybe_placeholders=False,
-        priority="invert",
-    )
-
-
 _MISTAKEN = {"and": "'and' is written &&", "or": "'or' is written ||", "not": "'not' is written !"}
 
 
@@ -129,10 +65,6 @@ def _hint(text: str, line: int, column: int) -> str:
     return "equality is written ==" if rest.startswith("=") else ""
 
 
-def _keyword(token: lark.Token) -> lark.Token:
-    return lark.Token.new_borrow_pos("BOOL_LIT", token.value, token) if token in {"true", "false"} else token
-
-
 def parse(text: str) -> Node:
     """Parse an expression.
 
@@ -143,7 +75,7 @@ def parse(text: str) -> Node:
     if len(text) > MAX_EXPRESSION_CHARACTERS:
         raise ExpressionError(f"longer than {MAX_EXPRESSION_CHARACTERS} characters")
     try:
-        tree = _parser().parse(text)
+        tree = parser().parse(text)
     except lark.exceptions.UnexpectedInput as error:
         raise _syntax_error(text, error) from None
     try:

@@ -76,13 +76,15 @@ def attach_policies(resources: Resources) -> tuple[list[Attachment], set[str], l
 def _resolve(
     resources: Resources, policy: Parsed[AgentgatewayPolicy], target: TargetReference, index: int
 ) -> Attachment | Finding:
-    place = policy.locate("spec", "targetRefs", index)
+    def fault(code: str, message: str, hint: str) -> Finding:
+        return Finding(code, message, policy.locate("spec", "targetRefs", index), hint)
+
     level = _LEVELS.get((target.group, target.kind))
     if level is None:
         message = f"a traffic policy cannot target {target.kind!r} of {target.group!r}"
-        return Finding("invalid-target", message, place, "Gateway, HTTPRoute or ServiceEntry can be targets")
+        return fault("invalid-target", message, "Gateway, HTTPRoute or ServiceEntry can be targets")
     if target.namespace not in {None, policy.namespace}:
-        return Finding("invalid-target", "a policy targets objects of its own namespace", place, "remove 'namespace'")
+        return fault("invalid-target", "a policy targets objects of its own namespace", "remove 'namespace'")
     name = f"{policy.namespace}/{target.name}"
     known: dict[Level, Collection[str]] = {
         Level.GATEWAY: resources.gateways,
@@ -93,13 +95,13 @@ def _resolve(
         hint = nearest(name, known[level])
         if policy.model.metadata.namespace is None:
             hint = f"the policy has no metadata.namespace, which means 'default'; {hint}"
-        return Finding("dangling-reference", f"there is no {target.kind} {name}", place, hint)
+        return fault("dangling-reference", f"there is no {target.kind} {name}", hint)
     if target.section_name is None:
         return Attachment(level, name, policy)
     rules = resources.routes[name].model.spec.rules if level is Level.ROUTE else ()
     if target.section_name not in {rule.name for rule in rules}:
         message = f"{target.kind} {name} has no rule {target.section_name!r}"
-        return Finding("dangling-reference", message, place, "sectionName names a rule of an HTTPRoute here")
+        return fault("dangling-reference", message, "sectionName names a rule of an HTTPRoute here")
     return Attachment(Level.RULE, f"{name}#{target.section_name}", policy)
 
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from config.compiler.attachment import Level, attach_policies
-from config.compiler.policies import compile_request_headers, compile_rules
-from config.compiler.refusals import REFUSED_HOST, UNUSABLE, hosts_of_refused, targets_of_refused
+from config.compiler.merging import PolicyMerger
+from config.compiler.refusals import REFUSED_HOST, hosts_of_refused, targets_of_refused
 from config.errors import Finding, Severity, nearest
-from config.policy.authorization import Authorization
-from config.policy.rules import Action, Rule
 from config.policy.upstream import Upstream, UpstreamTls
 from config.resources import AGENTGATEWAY, ISTIO
 from config.snapshot import Backend, Route, Snapshot, VirtualHost
@@ -19,14 +17,12 @@ from config.snapshot import Backend, Route, Snapshot, VirtualHost
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from config.compiler.attachment import Attachment
+    from config.compiler.merging import Target
     from config.errors import Location
     from config.model.backend import AgentgatewayBackend
     from config.model.gateway import Gateway
-    from config.model.policy import AgentgatewayPolicy
     from config.model.route import HTTPRoute
     from config.model.service_entry import ServiceEntry
-    from config.policy.headers import HeaderRewrite
     from config.resources import Parsed, Resources
     from config.settings import Settings
 
@@ -55,7 +51,9 @@ def compile_snapshot(
     if gateway is None:
         return None, findings
     attachments, unresolved, faults = attach_policies(resources)
-    compiler = _Compiler(resources, settings, gateway, attachments, [*findings, *faults], unresolved)
+    policies = PolicyMerger(default_allowed=settings.default_action == "allow")
+    policies.attach(attachments)
+    compiler = _Compiler(resources, gateway, policies, [*findings, *faults], unresolved)
     if deny_everything:
         compiler.denied_targets.add("")
     return compiler.compile(revision), compiler.findings
@@ -79,26 +77,15 @@ def _select_gateway(resources: Resources, wanted: str | None) -> tuple[Parsed[Ga
 @dataclass(slots=True)
 class _Compiler:
     resources: Resources
-    settings: Settings
     gateway: Parsed[Gateway]
-    attachments: list[Attachment]
+    policies: PolicyMerger
     findings: list[Finding]
     denied_targets: set[str] = field(default_factory=set)
     """Targets of what could not be read or attached, as `namespace/name`; the empty string denies everything."""
-    policies_of: dict[tuple[Level, str], list[Parsed[AgentgatewayPolicy]]] = field(default_factory=dict)
-    rules: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
-    headers: dict[str, HeaderRewrite | None] = field(default_factory=dict)
-    authorizations: dict[tuple[int, ...], Authorization] = field(default_factory=dict)
 
     def compile(self, revision: str) -> Snapshot:
         refused_hosts = self._deny_what_was_refused()
-        for attachment in self.attachments:
-            target = attachment.level, attachment.target
-            self.policies_of.setdefault(target, []).append(attachment.policy)
-        # Every policy is compiled once, attached or not, so that every fault is found.
-        for policy in self.resources.policies.values():
-            self.rules[policy.key] = compile_rules(policy, self.findings)
-            self.headers[policy.key] = compile_request_headers(policy, self.findings)
+        self.policies.compile(self.resources.policies.values(), self.findings)
         backends = {name: self._backend(parsed) for name, parsed in self.resources.backends.items()}
         routes = self._routes_by_service()
         if not self.denied_targets <= self._names():
@@ -142,9 +129,9 @@ class _Compiler:
     def _warn(self, code: str, message: str, place: Location, hint: str = "") -> None:
         self.findings.append(Finding(code, message, place, hint, severity=Severity.WARNING))
 
-    def _shadowed(self, code: str, message: str, place: Location, target: tuple[Level, str]) -> None:
+    def _shadowed(self, code: str, message: str, place: Location, target: Target) -> None:
         """Report what is not in force: a warning, but a fault where a policy goes out of force with it."""
-        if target in self.policies_of:
+        if target in self.policies.attached:
             self._error(code, f"{message}, and the policies of this one are not", place)
         else:
             self._warn(code, message, place)
@@ -166,7 +153,7 @@ class _Compiler:
                 "not-enrolled",
                 f"ServiceEntry {entry.name} is not served: no label {USE_WAYPOINT} of it or its Namespace names "
                 f"{self.gateway.name}",
-                entry.document.location,
+                entry.origin.location,
                 f"label it {USE_WAYPOINT}: {self.gateway.model.metadata.name}",
             )
         return enrolled
@@ -182,16 +169,16 @@ class _Compiler:
         result: dict[str, list[Parsed[HTTPRoute]]] = {}
         for route in sorted(self.resources.routes.values(), key=lambda parsed: parsed.age):
             for index, parent in enumerate(route.model.spec.parent_refs):
-                place = route.locate("spec", "parentRefs", index)
                 name = f"{parent.namespace or route.namespace}/{parent.name}"
                 entries = self.resources.service_entries
                 if (parent.group, parent.kind) != (ISTIO, "ServiceEntry"):
                     message = f"a route attaches to a ServiceEntry of {ISTIO}, not to a {parent.kind} of {parent.group}"
-                    self._error("invalid-parent", message, place)
+                    self._error("invalid-parent", message, route.locate("spec", "parentRefs", index))
                 elif name not in entries:
-                    self._dangling("ServiceEntry", name, place, entries)
+                    self._dangling("ServiceEntry", name, route.locate("spec", "parentRefs", index), entries)
                 elif parent.namespace not in {None, route.namespace}:
-                    self._error("invalid-parent", "a route attaches to services of its own namespace", place)
+                    message = "a route attaches to services of its own namespace"
+                    self._error("invalid-parent", message, route.locate("spec", "parentRefs", index))
                 else:
                     result.setdefault(name, []).append(route)
                     continue
@@ -199,7 +186,7 @@ class _Compiler:
                 self.denied_targets.add(name)
         for name, routes in result.items():
             for route in routes[1:]:
-                place = route.document.location
+                place = route.origin.location
                 message = f"{routes[0].name} already takes every request of {name}"
                 self._shadowed("shadowed-route", message, place, (Level.ROUTE, route.name))
         return result
@@ -215,25 +202,31 @@ class _Compiler:
             targets = [(Level.GATEWAY, self.gateway.name), (Level.SERVICE_ENTRY, entry.name)]
             return self._assemble(entry.name, targets, self._direct_backend(entry, host))
         route = routes[0]
-        rule = route.model.spec.rules[0]
         targets = [
             (Level.GATEWAY, self.gateway.name),
             (Level.SERVICE_ENTRY, entry.name),
             (Level.ROUTE, route.name),
-            (Level.RULE, f"{route.name}#{rule.name}"),
+            (Level.RULE, f"{route.name}#{route.model.spec.rules[0].name}"),
         ]
-        reference = rule.backend_refs[0]
+        return self._assemble(route.name, targets, self._routed_backend(route, backends))
+
+    def _routed_backend(self, route: Parsed[HTTPRoute], backends: dict[str, Backend]) -> Backend | None:
+        """Resolve the `backendRefs` entry of a route."""
+        reference = route.model.spec.rules[0].backend_refs[0]
         name = f"{reference.namespace or route.namespace}/{reference.name}"
+        is_known = (reference.group, reference.kind) == (AGENTGATEWAY, "AgentgatewayBackend")
+        is_granted = reference.namespace in {None, route.namespace}
+        if is_known and is_granted and (backend := backends.get(name)):
+            return backend
         place = route.locate("spec", "rules", 0, "backendRefs", 0)
-        backend = None
-        if (reference.group, reference.kind) != (AGENTGATEWAY, "AgentgatewayBackend"):
+        if not is_known:
             message = f"a backendRef to {reference.kind!r} of {reference.group!r} is not available yet"
             self._error("invalid-backend", message, place, f"refer to an AgentgatewayBackend of {AGENTGATEWAY}")
-        elif reference.namespace not in {None, route.namespace}:
+        elif not is_granted:
             self._error("reference-not-granted", "a backendRef into another namespace is not available yet", place)
-        elif (backend := backends.get(name)) is None:
+        else:
             self._dangling("AgentgatewayBackend", name, place, backends)
-        return self._assemble(route.name, targets, backend)
+        return None
 
     def _direct_backend(self, entry: Parsed[ServiceEntry], host: str) -> Backend | None:
         """Return the host itself, on the service's first HTTP port and in plain text, for a service without a route."""
@@ -242,33 +235,18 @@ class _Compiler:
             self._error(
                 "no-route",
                 f"ServiceEntry {entry.name} has no HTTPRoute, and {host} cannot be forwarded to without one",
-                entry.document.location,
+                entry.origin.location,
                 "add an HTTPRoute with a backend",
             )
             return None
         return _named(entry.name, Upstream(host, port.number))
 
-    def _assemble(self, name: str, targets: list[tuple[Level, str]], backend: Backend | None) -> Route:
-        """Merge the policies of every level, weak to strong."""
-        policies = [self.policies_of.get(target, []) for target in targets]
-        rules = [rule for level in policies for policy in level for rule in self.rules[policy.key]]
+    def _assemble(self, name: str, targets: list[Target], backend: Backend | None) -> Route:
+        """Put the policies of every level, weak to strong, before a backend."""
+        policies = self.policies.merge(targets)
         if "" in self.denied_targets or not self.denied_targets.isdisjoint(target for _, target in targets):
-            rules.insert(0, Rule(f"{name}#{UNUSABLE}", Action.DENY, None))
-        headers: HeaderRewrite | None = None
-        for level in policies:
-            # The oldest policy of the strongest level that has one.
-            headers = next((found for policy in level if (found := self.headers[policy.key])), headers)
-        authorization = self._authorization(rules)
-        reads_body = authorization.reads_body or (headers is not None and headers.reads_body)
-        return Route(name, authorization, headers, backend, reads_body)
-
-    def _authorization(self, rules: list[Rule]) -> Authorization:
-        """Return one object for the same rules, as compiling them together is the costly part."""
-        key = tuple(map(id, rules))
-        if key not in self.authorizations:
-            allowed = self.settings.default_action == "allow"
-            self.authorizations[key] = Authorization.of(rules, default_allowed=allowed)
-        return self.authorizations[key]
+            policies = policies.denying(name)
+        return Route(name, policies.authorization, policies.headers, backend, policies.reads_body)
 
     def _names(self) -> set[str]:
         """Return the `namespace/name` of everything that a policy or route can refer to."""

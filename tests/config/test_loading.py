@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import gc
 import re
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from config import loading
+from config.compiler import compile_snapshot
 from config.errors import ConfigErrors, Severity
 from config.loading import load
+from config.manifests import Document
 from config.policy.upstream import Upstream, UpstreamTls
+from config.resources import parse_resources
 from tests.config.examples import (
     SETUP,
     TEAM_A,
@@ -276,3 +280,45 @@ def test_a_duplicate_across_files_is_a_fault(tmp_path: Path) -> None:
 
     assert codes(findings) == ["duplicate-resource"] * 4
     assert all(f"first at {tmp_path / 'a.yaml'}:" in finding.message for finding in findings)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_cycles_are_not_looked_for_during_a_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, enabled: bool
+) -> None:
+    during: list[bool] = []
+
+    def seen(*arguments: Any) -> Any:
+        during.append(gc.isenabled())
+        return parse_resources(*arguments)
+
+    monkeypatch.setattr(loading, "parse_resources", seen)
+    (tmp_path / "a.yaml").write_text(SETUP)
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        load(settings(config=(str(tmp_path),)))
+        with pytest.raises(ConfigErrors):
+            load(settings(config=(str(tmp_path / "nowhere"),)))
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+    assert during == [False]
+
+
+def test_the_data_of_manifests_is_gone_when_they_are_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[str] = []
+
+    def seen(*arguments: Any, **options: Any) -> Any:
+        found = [value for value in gc.get_objects() if isinstance(value, Document)]
+        held.extend(document.data["kind"] for document in found if document.origin.file.startswith(str(tmp_path)))
+        return compile_snapshot(*arguments, **options)
+
+    monkeypatch.setattr(loading, "compile_snapshot", seen)
+    (tmp_path / "a.yaml").write_text(SETUP)
+    (tmp_path / "b.yaml").write_text("apiVersion: agentgateway.dev/v1alpha1\nkind: AgentgatewayPolicy\n")
+    with pytest.raises(ConfigErrors):
+        loaded(tmp_path)
+
+    assert held == ["AgentgatewayPolicy"]  # what was refused is asked for its targets

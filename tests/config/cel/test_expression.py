@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from config.attributes import Downstream, Peer, RequestAttributes
 from config.cel import EvaluationError, ExpressionError, compile_expression
+from config.cel.analysis import conjunction, conjuncts
 from config.policy.identity import parse_spiffe_id
 from tests.config.examples import TEAM_A, TEAM_B, request
 
@@ -474,3 +475,16 @@ def test_any_text_is_either_refused_at_load_or_evaluates_or_fails_with_the_error
         compile_expression(text, strict_headers=True).evaluate(request("/a", headers=headers))
     except (ExpressionError, EvaluationError):
         return
+
+
+def test_a_part_that_has_every_term_is_not_compiled_again() -> None:
+    text = 'source.identity.namespace == "a" && request.method == "GET"'
+    expression = compile_expression(text)
+    first, second = conjuncts(expression.tree)
+
+    assert expression.part(conjunction((first, second))) is expression.function
+    assert expression.part(first) is not expression.function
+    assert expression.part(conjunction((second, first))) is not expression.function
+    one = compile_expression("1")
+    assert one.part(conjunction(())) is not one.function
+    assert one.part(conjunction(()))(None) is True
