@@ -60,8 +60,8 @@ def test_hosts_with_a_policy_each_share_what_they_have_in_common_by_name() -> No
 
     assert one is two
     assert one is not plain
-    assert one.path_denies
-    assert not plain.path_denies
+    assert one.path_denies.rules
+    assert not plain.path_denies.rules
 
 
 def test_a_policy_without_rules_parts_no_authorizations() -> None:
