@@ -84,8 +84,10 @@ class Forward:
 async def _answer(response: OriginResponse, context: RequestContext, caller: _Caller, send: Send) -> None:
     """Pass the answer on, as fast as the caller takes it."""
     status = response.status
-    headers = end_to_end(response.headers, _NOT_PASSED_ON_BODYLESS if status in _NO_LENGTH else _NOT_PASSED_ON)
-    if b"date" not in dict(headers):
+    fields = response.fields
+    dropped = _NOT_PASSED_ON_BODYLESS if status in _NO_LENGTH else _NOT_PASSED_ON
+    headers = end_to_end(response.headers, fields, dropped)
+    if b"date" not in fields:
         headers.append((b"date", http_date()))  # RFC 9110 section 6.6.1
     context.status = status
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from middleware.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from config.attributes import RawHeaders
 
@@ -35,33 +35,32 @@ TRACE_CONTEXT = frozenset({b"traceparent", b"tracestate"})
 _MAX_LENGTH_DIGITS = 18
 """Longer ones overflow some reader's 64 bits."""
 
-
 _NOT_PASSED_ON = HOP_BY_HOP | _REQUEST_ONLY
 
 
-def end_to_end(headers: Iterable[tuple[bytes, bytes]], dropped: frozenset[bytes] = HOP_BY_HOP) -> RawHeaders:
+def end_to_end(
+    headers: RawHeaders, fields: Mapping[bytes, bytes], dropped: frozenset[bytes] = HOP_BY_HOP
+) -> RawHeaders:
     """Return the header fields that are passed on: without the hop-by-hop ones and all that `Connection` names.
 
     Args:
-        headers: names lower-cased.
+        headers: every field as it came, names lower-cased.
+        fields: the same by name.
         dropped: names to leave out, `HOP_BY_HOP` among them.
 
     """
-    headers = list(headers)
-    if b"connection" in dict(headers):
+    if b"connection" in fields:
         named = (value for name, value in headers if name == b"connection")
         dropped |= {token.strip().lower() for value in named for token in value.split(b",")}
-    # Origins that fold `_` to `-`, as CGI does, would read `Transfer_Encoding` as what it looks like.
-    return [
-        pair
-        for pair in headers
-        if pair[0] not in dropped and (b"_" not in pair[0] or pair[0].replace(b"_", b"-") not in dropped)
-    ]
+    if b"_" in b"".join(fields):
+        # Origins that fold `_` to `-`, as CGI does, would read `Transfer_Encoding` as what it looks like.
+        headers = [pair for pair in headers if pair[0].replace(b"_", b"-") not in dropped]
+    return [pair for pair in headers if pair[0] not in dropped]
 
 
-def request_headers(headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+def request_headers(headers: RawHeaders, fields: Mapping[bytes, bytes]) -> RawHeaders:
     """Return the end-to-end fields of a request, without those that are written anew for the origin."""
-    return end_to_end(headers, _NOT_PASSED_ON)
+    return end_to_end(headers, fields, _NOT_PASSED_ON)
 
 
 def without_trace_context(headers: RawHeaders) -> RawHeaders:

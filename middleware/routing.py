@@ -70,7 +70,7 @@ def _route(scope: Scope, context: RequestContext) -> None:
     query = None if raw_query is None else check_query(raw_query)
     if b"upgrade" in fields:
         raise UpgradeNotSupportedError("the request asks for an upgrade")
-    headers = request_headers(raw_headers)
+    headers = request_headers(raw_headers, fields)
     context.headers = headers if TRACE_CONTEXT.isdisjoint(fields) else without_trace_context(headers)
     context.attributes = attributes = RequestAttributes(
         context.peer,

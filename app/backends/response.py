@@ -10,6 +10,8 @@ import httptools
 from app.backends.errors import OriginProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from config.attributes import RawHeaders
 
 MAX_HEAD_BYTES = 65_536
@@ -34,6 +36,7 @@ class ResponseReader:
         "_parts",
         "body_bytes",
         "error",
+        "fields",
         "has_head",
         "headers",
         "is_complete",
@@ -51,6 +54,8 @@ class ResponseReader:
         self.status = 0
         self.headers: RawHeaders = []
         """Names lower-cased."""
+        self.fields: Mapping[bytes, bytes] = {}
+        """The same by name, the last one of several."""
         self.has_head = False
         """Whether status and headers are those of a final response."""
         self.is_complete = False
@@ -136,7 +141,7 @@ class ResponseReader:
         if not _FIRST_FINAL_STATUS <= status <= _LAST_STATUS:
             self._skip_interim(status)
             return
-        fields = dict(headers)
+        self.fields = fields = dict(headers)
         coding = fields.get(b"transfer-encoding")
         if coding is not None and (coding.lower() != b"chunked" or _occurs_twice(headers, b"transfer-encoding")):
             self._fail("a transfer coding other than chunked")  # nobody asked for one

@@ -42,7 +42,7 @@ _CONTROLS = bytes({*range(32), 127} - {9})
 class OriginResponse:
     """The answer to one exchange: its head, then its body in parts. Must be closed."""
 
-    __slots__ = ("_connection", "_pool", "_response", "_upload", "headers", "read", "status", "take", "wait")
+    __slots__ = ("_connection", "_pool", "_response", "_upload", "fields", "headers", "read", "status", "take", "wait")
 
     def __init__(
         self,
@@ -54,6 +54,8 @@ class OriginResponse:
         self.status = response.status
         self.headers = response.headers
         """Names lower-cased, as the origin sent them."""
+        self.fields = response.fields
+        """The same by name, the last one of several."""
         self.take = connection.take_body
         """Returns the part of the body that has come, empty if none has."""
         self.wait = connection.wait_body

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from config.attributes import Peer, RequestAttributes, SpiffeId
+from config.attributes import RequestAttributes
 from config.cel import EvaluationError
-from config.cel.analysis import is_constant
+from config.cel.analysis import depends_on_peer_only, is_constant
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from config.attributes import RawHeaders
+    from config.attributes import Peer, RawHeaders
     from config.cel import Expression
 
 _INVALID_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """Controls but the tab: CR, LF and NUL would end the field (RFC 9110 section 5.5)."""
+
+MAX_CACHED_PEERS = 1024
+"""Callers whose value of a header is kept."""
 
 FRAMING_AND_HOP_BY_HOP = frozenset(
     {
@@ -35,10 +39,6 @@ FRAMING_AND_HOP_BY_HOP = frozenset(
 """Names that no policy may write: they say where a message goes or ends, not what it means."""
 
 
-_NO_REQUEST = RequestAttributes(Peer(SpiffeId("", "")), "", "", "")
-"""What an expression is evaluated with that reads nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class HeaderValue:
     """A header and the expression that gives its value."""
@@ -47,16 +47,22 @@ class HeaderValue:
     """Lower-cased."""
     expression: Expression | None
     """None: it did not compile, which removes the header like any failure."""
-    constant: bytes | None = field(init=False, default=None)
-    """The value where it is one for all requests."""
+    _of_peer: Callable[[Peer], bytes | None] | None = field(init=False, repr=False, default=None)
+    """The value for a caller, kept, where nothing else of a request is read."""
 
     def __post_init__(self) -> None:
-        if self.expression is not None and is_constant(self.expression.tree):
-            object.__setattr__(self, "constant", self._evaluate(_NO_REQUEST))
+        tree = self.expression.tree if self.expression is not None else None
+        if tree is not None and (is_constant(tree) or depends_on_peer_only(tree)):
+            object.__setattr__(self, "_of_peer", functools.lru_cache(MAX_CACHED_PEERS)(self._for_peer))
 
     def evaluate(self, attributes: RequestAttributes) -> bytes | None:
         """Return the value, or none where the expression fails, is null or gives no valid header value."""
-        return self.constant or self._evaluate(attributes)
+        if self._of_peer is not None:
+            return self._of_peer(attributes.peer)
+        return self._evaluate(attributes)
+
+    def _for_peer(self, peer: Peer) -> bytes | None:
+        return self._evaluate(RequestAttributes(peer, "", "", ""))
 
     def _evaluate(self, attributes: RequestAttributes) -> bytes | None:
         if self.expression is None:
