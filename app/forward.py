@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.backends.errors import OriginConnectError, OriginError
-from middleware.context import request_context
+from middleware.context import CONTEXT
 from middleware.errors import (
     DownstreamClosedError,
     NoValidBackendError,
@@ -48,7 +48,7 @@ class Forward:
     backends: BackendTable
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = request_context(scope)
+        context: RequestContext = scope[CONTEXT]
         route, attributes = context.routed()
         if route.backend is None:
             raise NoValidBackendError("the backend reference of this route dangles")

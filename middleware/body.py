@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from config.attributes import MAX_BODY_BYTES
-from middleware.context import request_context
+from middleware.context import CONTEXT
 from middleware.errors import DownstreamClosedError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from middleware.context import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class BodyMiddleware:
     app: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = request_context(scope)
+        context: RequestContext = scope[CONTEXT]
         route, attributes = context.routed()
         if not route.reads_body:
             await self.app(scope, receive, send)

@@ -23,7 +23,8 @@ CONNECTION = "egress.connection"
 """Key in `scope["state"]`: the `Connection` that a listener publishes."""
 TARGET = "egress.target"
 """Key in `scope["state"]`: the request target as received, bytes."""
-_CONTEXT = "egress.context"
+CONTEXT = "egress.context"
+"""Key in the scope: the request's `RequestContext`. A guard that finds none fails closed, with a `KeyError`."""
 
 
 class Departure:
@@ -134,7 +135,7 @@ class RequestContext:
         """For the log, never for the caller."""
         self.bytes_in = 0
         self.bytes_out = 0
-        self.endpoint = ""
+        self.endpoint: str | None = None
         """Address and port that was dialled."""
         self.upstream_offset: float | None = None
         """From the beginning of the request to asking for a connection to the origin. Unit: seconds."""
@@ -162,22 +163,6 @@ class RequestContext:
         if self.route is None or self.attributes is None:
             raise RuntimeError("a layer was reached before routing")
         return self.route, self.attributes
-
-
-def request_context(scope: Scope) -> RequestContext:
-    """Return the record of a request.
-
-    Raises:
-        KeyError: the scope did not come through the outermost layer; a guard then fails closed.
-
-    """
-    context: RequestContext = scope[_CONTEXT]
-    return context
-
-
-def bind_context(scope: Scope, context: RequestContext) -> None:
-    """Attach the record to the scope."""
-    scope[_CONTEXT] = context
 
 
 def connection_of(scope: Scope) -> Connection:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from middleware.context import request_context
+from middleware.context import CONTEXT
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from middleware.context import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class HeaderRewriteMiddleware:
     app: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = request_context(scope)
+        context: RequestContext = scope[CONTEXT]
         route, attributes = context.routed()
         if route.request_headers is not None:
             context.headers = route.request_headers.apply(context.headers, attributes)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from middleware.certificate import InvalidSvidError, peer_from_certificate
-from middleware.context import request_context
+from middleware.context import CONTEXT
 from middleware.errors import CertificateExpiredError, IdentityRequiredError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from config.attributes import Peer
-    from middleware.context import Connection
+    from middleware.context import Connection, RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class IdentityMiddleware:
     trust_domains: frozenset[str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = request_context(scope)
+        context: RequestContext = scope[CONTEXT]
         connection = context.connection
         peer = connection.peer or self._identify(connection)
         if context.start_time > peer.not_after:

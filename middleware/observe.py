@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from middleware.context import RequestContext, bind_context, connection_of
+from middleware.context import CONTEXT, RequestContext, connection_of
 from middleware.moments import new_uuid
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class ObserveMiddleware:
         context.request_id = _request_id(fields)
         if self.trace is not None:
             context.trace = self.trace(scope["headers"])
-        bind_context(scope, context)
+        scope[CONTEXT] = context
         try:
             await self.app(scope, receive, send)
         except BaseException as error:

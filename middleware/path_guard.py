@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from middleware.context import request_context
+from middleware.context import CONTEXT
 from middleware.errors import AuthorizationDeniedError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from middleware.context import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ class PathGuardMiddleware:
     app: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = request_context(scope)
+        context: RequestContext = scope[CONTEXT]
         route, attributes = context.routed()
         if refusal := route.authorization.guard_path(attributes):
             context.decision = refusal

@@ -9,7 +9,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from middleware.context import request_context
+from middleware.context import CONTEXT
 from middleware.errors import DownstreamClosedError, GatewayError, ShuttingDownError
 from middleware.moments import http_date
 
@@ -37,7 +37,7 @@ class ProblemMiddleware:
     app: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = request_context(scope)
+        context: RequestContext = scope[CONTEXT]
         try:
             await self.app(scope, receive, send)
         except DownstreamClosedError as closed:

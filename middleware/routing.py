@@ -14,7 +14,7 @@ from config.policy.normalisation import (
     split_target,
 )
 from config.snapshot import DEFAULT_PORTS
-from middleware.context import request_context, target_of
+from middleware.context import CONTEXT, target_of
 from middleware.errors import (
     HttpVersionNotSupportedError,
     InvalidRequestError,
@@ -41,7 +41,7 @@ class RoutingMiddleware:
     app: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = request_context(scope)
+        context: RequestContext = scope[CONTEXT]
         try:
             _route(scope, context)
         except AmbiguousTargetError as error:

@@ -14,6 +14,8 @@ from middleware.context import target_of
 from middleware.moments import new_uuid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import Scope
 
     from app.telemetry.sinks import LineSink
@@ -97,9 +99,23 @@ FIELDS = (
 
 
 _quoted = json.encoder.encode_basestring_ascii
-_known = functools.lru_cache(maxsize=4096)(_quoted)
-"""The same for what stands in many lines: names of the configuration, hosts, callers."""
-_NULL, _INFO, _WARNING, _ALLOW, _DENY = "null", '"info"', '"warning"', '"allow"', '"deny"'
+_NULL, _INFO, _WARNING = "null", '"info"', '"warning"'
+
+
+def _members(*names: str) -> Callable[..., str]:
+    """Return a function that writes these members of a line, and keeps what it wrote for values that come again."""
+
+    @functools.lru_cache(maxsize=4096)
+    def members(*values: Any) -> str:
+        return ", ".join(f'"{name}": {json.dumps(value)}' for name, value in zip(names, values, strict=True))
+
+    return members
+
+
+_place = _members("gateway", "route", "backend", "endpoint")
+_call = _members("src.identity", "http.method", "http.host")
+_answer = _members("http.version", "http.status")
+_verdict = _members("decision", "reason", "rule")
 
 
 def access_line(scope: Scope, context: RequestContext) -> bytes:
@@ -108,34 +124,25 @@ def access_line(scope: Scope, context: RequestContext) -> bytes:
     The query is not among them: it may hold secrets.
     """
     attributes, route, decision = context.attributes, context.route, context.decision
-    error, trace, verdict = context.error, context.trace, context.verdict
+    error, trace, upstream_seconds = context.error, context.trace, context.upstream_seconds
     backend = route.backend if route else None
-    upstream_seconds = context.upstream_seconds
-    path = attributes.path if attributes else logged_path(scope, context)
-    method, version = scope["method"], scope["http_version"]
+    place = _place(
+        context.snapshot.gateway, route.name if route else None, backend.name if backend else None, context.endpoint
+    )
+    caller = context.peer.uri if context.peer else None
+    call = _call(caller, scope["method"], attributes.host if attributes else None)
+    answer = _answer("HTTP/" + scope["http_version"], context.status)
+    verdict = _verdict(
+        "allow" if context.is_allowed else "deny", context.verdict or None, decision.rule if decision else None
+    )
     line = (
-        f'{{"time": {_timestamp(context.start_time)}'
-        f', "level": {_WARNING if context.reason or error else _INFO}'
-        f', "request_id": "{context.request_id}"'
-        f', "decision_id": "{context.decision_id}"'
-        f', "gateway": {_known(context.snapshot.gateway)}'
-        f', "route": {_known(route.name) if route else _NULL}'
-        f', "backend": {_known(backend.name) if backend else _NULL}'
-        f', "endpoint": {_known(context.endpoint) if context.endpoint else _NULL}'
-        f', "src.addr": {_known(context.connection.peername)}'
-        f', "src.identity": {_known(context.peer.uri) if context.peer else _NULL}'
-        f', "http.method": {_known(method)}'
-        f', "http.host": {_known(attributes.host) if attributes else _NULL}'
-        f', "http.path": {_quoted(path)}'
-        f', "http.version": "HTTP/{version}"'
-        f', "http.status": {context.status or _NULL}'
-        f', "bytes_in": {context.bytes_in}'
-        f', "bytes_out": {context.bytes_out}'
+        f'{{"time": {_timestamp(context.start_time)}, "level": {_WARNING if context.reason or error else _INFO}'
+        f', "request_id": "{context.request_id}", "decision_id": "{context.decision_id}", {place}'
+        f', "src.addr": {_quoted(context.connection.peername)}, {call}'
+        f', "http.path": {_quoted(attributes.path if attributes else logged_path(scope, context))}, {answer}'
+        f', "bytes_in": {context.bytes_in}, "bytes_out": {context.bytes_out}'
         f', "duration_ms": {round((time.perf_counter() - context.started) * 1000, 3)}'
-        f', "upstream_ms": {_NULL if upstream_seconds is None else round(upstream_seconds * 1000, 3)}'
-        f', "decision": {_ALLOW if context.is_allowed else _DENY}'
-        f', "reason": {_known(verdict) if verdict else _NULL}'
-        f', "rule": {_known(decision.rule) if decision and decision.rule else _NULL}'
+        f', "upstream_ms": {_NULL if upstream_seconds is None else round(upstream_seconds * 1000, 3)}, {verdict}'
         f', "error": {_quoted(error) if error else _NULL}'
         f', "trace_id": {_quoted(trace.trace_id) if trace else _NULL}'
         f', "span_id": {_quoted(trace.span_id) if trace else _NULL}}}\n'

@@ -50,7 +50,7 @@ def _exchange(scope: Scope, context: RequestContext) -> Exchange:
         error=context.reason or ("downstream_closed" if context.error else ""),
         aborted=context.aborted,
         backend=backend.name if backend else "",
-        endpoint=context.endpoint,
+        endpoint=context.endpoint or "",
         upstream_scheme="https" if upstream and upstream.tls else "http",
         upstream_host=upstream.host if upstream else "",
         upstream_port=upstream.port if upstream else 0,

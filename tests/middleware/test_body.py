@@ -10,7 +10,7 @@ from config.policy.authorization import Authorization
 from config.policy.rules import Action, Rule
 from config.snapshot import Route, Snapshot
 from middleware.body import BodyMiddleware
-from middleware.context import Connection, RequestContext, bind_context
+from middleware.context import CONTEXT, Connection, RequestContext
 from middleware.errors import DownstreamClosedError
 from tests.support.loops import in_loop
 
@@ -42,7 +42,7 @@ async def passed_on(caller: Caller, rule: str) -> tuple[bytes, RequestContext, i
     context = RequestContext(Snapshot("0" * 12, "ns/gateway"), Connection("", 0, "", 0, "https"), {})
     context.route, context.attributes = route, RequestAttributes(PEER, "POST", "h", "/")
     scope: dict[str, Any] = {}
-    bind_context(scope, context)
+    scope[CONTEXT] = context
     before, body = len(caller.parts), b""
     taken = 0
 

@@ -1,18 +1,29 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from config.snapshot import Snapshot
+from middleware.authorization import AuthorizationMiddleware
 from middleware.context import (
     CONNECTION,
+    CONTEXT,
     TARGET,
     Connection,
     RequestContext,
-    bind_context,
     connection_of,
-    request_context,
     target_of,
 )
+from middleware.headers import HeaderRewriteMiddleware
+from middleware.identity import IdentityMiddleware
+from middleware.path_guard import PathGuardMiddleware
+from middleware.routing import RoutingMiddleware
+from tests.support.asgi import Call
+from tests.support.loops import in_loop
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 PUBLISHED = Connection("192.0.2.7", 1, "192.0.2.8", 2, "https", {"client_cert_chain": ["secret"]})
 
@@ -43,17 +54,32 @@ def test_without_a_listener_of_ours_the_plain_scope_is_read() -> None:
         connection.abort()
 
 
-def test_a_guard_that_did_not_pass_the_outer_layers_fails_closed() -> None:
+GUARDS = [IdentityMiddleware, RoutingMiddleware, AuthorizationMiddleware, PathGuardMiddleware, HeaderRewriteMiddleware]
+
+
+async def let_through(_: Scope, __: Receive, ___: Send) -> None:
+    pytest.fail("a request got through")
+
+
+def guarded(guard: Any) -> Any:
+    return guard(let_through, frozenset()) if guard is IdentityMiddleware else guard(let_through)
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+@in_loop
+async def test_a_guard_that_did_not_pass_the_outer_layers_fails_closed(guard: Any) -> None:
     with pytest.raises(KeyError):
-        request_context({"type": "http"})
+        await Call(guarded(guard)).run()
 
 
-def test_a_guard_before_routing_fails_closed() -> None:
-    scope: dict[str, object] = {}
-    bind_context(scope, RequestContext(Snapshot("0" * 12, "ns/gateway"), PUBLISHED, {}))
+@pytest.mark.parametrize("guard", GUARDS[2:])
+@in_loop
+async def test_a_guard_before_routing_fails_closed(guard: Any) -> None:
+    call = Call(guarded(guard))
+    call.scope[CONTEXT] = RequestContext(Snapshot("0" * 12, "ns/gateway"), PUBLISHED, {})
 
     with pytest.raises(RuntimeError, match="before routing"):
-        request_context(scope).routed()
+        await call.run()
 
 
 def test_certificates_do_not_show_in_the_record_of_a_connection() -> None:

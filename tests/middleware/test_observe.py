@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from config.snapshot import Snapshot
-from middleware.context import RequestContext, request_context
+from middleware.context import CONTEXT, RequestContext
 from middleware.observe import ObserveMiddleware
 from tests.support.asgi import Call
 from tests.support.loops import in_loop
@@ -22,7 +22,7 @@ async def test_a_request_begins_with_the_snapshot_of_its_layers() -> None:
     seen: list[Snapshot] = []
 
     async def app(scope: Scope, _: Receive, __: Send) -> None:
-        seen.append(request_context(scope).snapshot)
+        seen.append(scope[CONTEXT].snapshot)
 
     await Call(ObserveMiddleware(app, SNAPSHOT, lambda *_: None)).run()
 
