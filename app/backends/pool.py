@@ -35,8 +35,9 @@ class ConnectionPool:
         self._dialer = dialer
         self._tls_context = tls_context
         self._buffer = buffer
-        self._idle: dict[OriginConnection, asyncio.TimerHandle] = {}
-        """Idle connections with the end of their time; the one used last stands last."""
+        self._idle: dict[OriginConnection, float] = {}
+        """Idle connections with the event loop's time since when; the one used last stands last."""
+        self._sweeper: asyncio.TimerHandle | None = None
         self._open = 0
         """Connections that are there or being made, and those whose place was given to somebody who waits."""
         self._waiting: OrderedDict[asyncio.Future[OriginConnection | None], None] = OrderedDict()
@@ -46,8 +47,7 @@ class ConnectionPool:
     def take(self) -> OriginConnection | None:
         """Return the idle connection that was used last, if there is one."""
         while self._idle:
-            connection, expiry = self._idle.popitem()
-            expiry.cancel()
+            connection, _ = self._idle.popitem()
             if connection.is_open:
                 return connection
             connection.abort()
@@ -90,14 +90,19 @@ class ConnectionPool:
     def release(self, connection: OriginConnection) -> None:
         """Take a connection back that carries nothing any more: for whoever waits, or for a while."""
         loop = asyncio.get_running_loop()
-        if self._closed or loop.time() - connection.made_at > MAX_AGE_SECONDS:
+        now = loop.time()
+        if self._closed or now - connection.made_at > MAX_AGE_SECONDS:
             connection.abort()
-        elif not self._hand(connection):
-            self._idle[connection] = loop.call_later(IDLE_SECONDS, connection.abort)
+        elif not (self._waiting and self._hand(connection)):
+            self._idle[connection] = now
+            if self._sweeper is None:
+                self._sweeper = loop.call_later(IDLE_SECONDS, self._sweep)
 
     def close(self) -> None:
         """Close the idle connections. The others end when they are given back."""
         self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for connection in list(self._idle):
             connection.abort()
 
@@ -160,6 +165,16 @@ class ConnectionPool:
         return connection
 
     def _ended(self, connection: OriginConnection) -> None:
-        if expiry := self._idle.pop(connection, None):
-            expiry.cancel()
+        self._idle.pop(connection, None)
         self._give_place()
+
+    def _sweep(self) -> None:
+        """Close what has been idle for too long. One timer for all of them: a request sets none."""
+        loop = asyncio.get_running_loop()
+        self._sweeper = None
+        for connection, since in list(self._idle.items()):
+            left = since + IDLE_SECONDS - loop.time()
+            if left > 0:
+                self._sweeper = loop.call_later(left, self._sweep)
+                return
+            connection.abort()

@@ -70,7 +70,15 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._asgi = {"version": self.asgi_version, "spec_version": "2.3"}
+        self.headers = []
+        self._scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "client": self.client,
+            "server": self.server,
+        }
         # A new dict for this connection: the one uvicorn hands out is shared by all of them.
         self.app_state = {**self.app_state, CONNECTION: describe(self, transport)}
         transport.set_protocol(_BufferedReader(self, self.app_state[READ_BUFFER]))
@@ -81,10 +89,8 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
 
     # httptools callbacks
 
-    def on_message_begin(self) -> None:
-        self.url = b""
-        # A new list, as trailer fields would be appended to the one that is the scope's.
-        self.headers = []
+    url = b""
+    on_message_begin = None  # type: ignore[assignment]  # the end of a head makes ready for the next one
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # The parser leaves white space behind a value, which policy and origin would read differently.
@@ -92,7 +98,8 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         parser, headers, target = self.parser, self.headers, self.url
-        self.headers = []  # trailer fields come after the head
+        # A new list, as trailer fields would be appended to the one that is the scope's.
+        self.url, self.headers = b"", []
         fields = dict(headers)
         if b"transfer-encoding" in fields and any(
             name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in headers
@@ -103,19 +110,14 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
         # What is judged is the target as it was received, which is published; this is what ASGI wants beside it.
         path, _, query = (target if target.startswith(b"/") else b"/").partition(b"?")
         text = path.decode("latin-1")
-        self.scope = scope = {  # type: ignore[assignment]  # a dict of this shape
-            "type": "http",
-            "asgi": self._asgi,
+        scope = {
+            **self._scope,
             "http_version": version,
             "method": parser.get_method().decode("ascii"),
-            "scheme": self.scheme or "http",
             "path": self.root_path + (unquote(text) if "%" in text else text),
             "raw_path": path,
             "query_string": query,
-            "root_path": self.root_path,
             "headers": headers,
-            "client": self.client,
-            "server": self.server,
             "state": {**self.app_state, TARGET: target},
         }
         keep_alive = version != "1.0" and parser.should_keep_alive()
@@ -143,7 +145,7 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._served = cycle
-        super()._start_asgi_task(cycle, app)
+        self.tasks.add(self.loop.create_task(cycle.run_asgi(app)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pipeline.clear()

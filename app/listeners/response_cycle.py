@@ -61,6 +61,7 @@ class GatewayCycle(RequestResponseCycle):
         self.flow = protocol.flow
         self.logger = protocol.logger
         self.on_response = protocol.on_response_complete
+        self.tasks = protocol.tasks
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expects_continue
         self.body = bytearray()
@@ -77,6 +78,18 @@ class GatewayCycle(RequestResponseCycle):
         """Wake whoever waits in `receive`."""
         if "message_event" in self.__dict__:
             self.message_event.set()
+
+    async def run_asgi(self, app: Any) -> None:
+        """Run the application. Its layers answer every error; one that gets here ends the connection."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except Exception:
+            self.logger.exception("Exception in ASGI application")
+        finally:
+            if not self.response_complete and not self.transport.is_closing():
+                self.transport.close()
+            # Not by a callback of the task, which would be a further step of the event loop.
+            self.tasks.discard(asyncio.current_task())
 
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:
