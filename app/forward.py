@@ -131,13 +131,13 @@ class _Caller:
     def __init__(self, receive: Receive, context: RequestContext) -> None:
         self._receive = receive
         self._context = context
-        self._task = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
         self._gone = False
         # Our own listeners call back, at any moment: while an upload waits for the origin nobody asks `receive`.
-        self._departure = context.connection.departure
-        if self._departure is not None:
-            self._departure.callback = self._leave
+        self._departure = departure = context.connection.departure
+        if departure is not None:
+            departure.callback = self._leave
+        self._task = (departure and departure.task) or asyncio.current_task()
 
     async def body(self) -> AsyncIterator[bytes]:
         """Yield the body's parts as they come; afterwards listen for the end of the connection."""

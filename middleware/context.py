@@ -10,6 +10,7 @@ from config.attributes import Downstream
 from middleware.moments import new_uuid
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
 
     from starlette.types import Scope
@@ -30,11 +31,13 @@ CONTEXT = "egress.context"
 class Departure:
     """Tells the request that is being served when its caller's connection is lost."""
 
-    __slots__ = ("callback",)
+    __slots__ = ("callback", "task")
 
     def __init__(self) -> None:
         self.callback: Callable[[], None] | None = None
         """Set by the request that wants to know; one request of a connection is served at a time."""
+        self.task: asyncio.Task[None] | None = None
+        """What serves that request, where the listener says so."""
 
     def happened(self) -> None:
         """Call back, if anybody waits."""

@@ -9,7 +9,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.listeners.uvicorn_connection import MAX_PIPELINED_BYTES, describe, end_soon, lost, refuse
-from middleware.context import CONNECTION, TARGET
+from middleware.context import CONNECTION, TARGET, Departure
 from middleware.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class H11GatewayProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.app_state = {**self.app_state, CONNECTION: describe(self, transport)}
+        self.app_state = {**self.app_state, CONNECTION: describe(self, transport, Departure())}
         limit = self.config.h11_max_incomplete_event_size
         self.conn = _TargetRecorder(h11.SERVER, *(() if limit is None else (limit,)))
         self.conn.app_state = self.app_state

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.listeners.response_cycle import GatewayCycle
 from app.listeners.uvicorn_connection import MAX_PIPELINED, READ_BUFFER, describe, end_soon, lost, refuse
-from middleware.context import CONNECTION, TARGET
+from middleware.context import CONNECTION, TARGET, Departure
 from middleware.errors import (
     GatewayError,
     HttpVersionNotSupportedError,
@@ -65,6 +64,8 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
 
     _read: bytes | memoryview = b""
     """The bytes that were read last, while they are parsed: what a refused request is judged by."""
+    _idle_since = 0.0
+    """The event loop's time when the last answer ended, in seconds."""
     _served: GatewayCycle | None = None
     """The request that is being served; `cycle` is the one read last, which may be waiting behind it."""
 
@@ -80,12 +81,18 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
             "server": self.server,
         }
         # A new dict for this connection: the one uvicorn hands out is shared by all of them.
-        self.app_state = {**self.app_state, CONNECTION: describe(self, transport)}
+        self._departure = Departure()
+        self.app_state = {**self.app_state, CONNECTION: describe(self, transport, self._departure)}
         transport.set_protocol(_BufferedReader(self, self.app_state[READ_BUFFER]))
 
     def data_received(self, data: bytes | memoryview) -> None:
         self._read = data
-        super().data_received(data)  # type: ignore[arg-type]  # the parser takes any buffer
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return  # the request is answered 501 and logged there
+        except httptools.HttpParserError as error:
+            refuse(self, self._problem(error))
 
     # httptools callbacks
 
@@ -145,7 +152,36 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._served = cycle
-        self.tasks.add(self.loop.create_task(cycle.run_asgi(app)))
+        task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        cycle.task = self._departure.task = task
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._watch_idle(self.timeout_keep_alive)
+
+    def _watch_idle(self, seconds: float) -> None:
+        """Look after a while whether the connection is idle: a timer for each request would cost more than its log."""
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        served = self._served
+        if served is not None and not served.response_complete:
+            return  # the end of that request looks again
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._watch_idle(left)
+        else:
+            super().timeout_keep_alive_handler()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pipeline.clear()
@@ -159,12 +195,6 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():  # closing twice makes asyncio forget the TLS connection, and never end it
             super().shutdown()
         end_soon(self)
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
-        refuse(self, self._problem(sys.exc_info()[1]))
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: the request is answered 501 and logged there."""
 
     def _problem(self, error: BaseException | None) -> GatewayError:
         """Tell what was wrong with a request from the parser's error."""

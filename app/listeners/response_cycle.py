@@ -41,6 +41,8 @@ class GatewayCycle(RequestResponseCycle):
     expected_content_length = 0
     _head = b""
     """What was not written yet."""
+    task: asyncio.Task[None]
+    """What runs the application."""
     _has_no_body = False
     """The answer to HEAD, whatever its fields say."""
     _until_close = False
@@ -89,7 +91,7 @@ class GatewayCycle(RequestResponseCycle):
             if not self.response_complete and not self.transport.is_closing():
                 self.transport.close()
             # Not by a callback of the task, which would be a further step of the event loop.
-            self.tasks.discard(asyncio.current_task())
+            self.tasks.discard(self.task)
 
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from middleware.context import CONNECTION, Connection, Departure
+from middleware.context import CONNECTION, Connection
 from middleware.problems import answer
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+    from middleware.context import Departure
     from middleware.errors import GatewayError
 
 REFUSED = "egress.refused"
@@ -49,7 +50,9 @@ def tls_extension(ssl_object: ssl.SSLObject | ssl.SSLSocket) -> dict[str, Any]:
     }
 
 
-def describe(protocol: HttpToolsProtocol | H11Protocol, transport: asyncio.Transport) -> Connection:
+def describe(
+    protocol: HttpToolsProtocol | H11Protocol, transport: asyncio.Transport, departure: Departure
+) -> Connection:
     """Describe a connection that was just made."""
     address, port = protocol.client or ("", 0)
     local_address, local_port = protocol.server or ("", 0)
@@ -63,7 +66,7 @@ def describe(protocol: HttpToolsProtocol | H11Protocol, transport: asyncio.Trans
         scheme="https" if ssl_object else "http",
         tls=tls_extension(ssl_object) if ssl_object else None,
         abort=transport.abort,
-        departure=Departure(),
+        departure=departure,
     )
 
 

@@ -157,29 +157,27 @@ class _Table:
 class _View:
     """The rules that can still hit for one caller."""
 
-    __slots__ = ("_always", "_tables")
+    __slots__ = ("always", "tables")
 
     def __init__(self, prepared: tuple[_Prepared, ...], attributes: RequestAttributes) -> None:
-        self._always: list[Candidate] = []
+        self.always: list[Candidate] = []
         tables: dict[str, _Table] = {}
         for item in prepared:
             candidate = _for_peer(item, attributes)
             if candidate is None:
                 continue
             if item.keys is None:
-                self._always.append(candidate)
+                self.always.append(candidate)
             else:
                 table = tables.setdefault(item.keys.attribute, _Table(_GETTERS[item.keys.attribute]))
                 table.add(item.keys, candidate)
-        self._tables = tuple(tables.values())
+        self.tables = tuple(tables.values())
 
     def candidates(self, attributes: RequestAttributes) -> list[Candidate]:
         """Return the rules that may hit, in their order."""
-        found = self._always
-        if not self._tables:
-            return found
+        found = self.always
         sources = 1
-        for table in self._tables:
+        for table in self.tables:
             value = table.get(attributes)
             exact = table.exact.get(value)
             if exact is not None:
@@ -222,10 +220,12 @@ class RuleSet:
         view = self._views.get(attributes.peer)
         if view is None:
             view = self._view(attributes)
-        for _, rule, function in view.candidates(attributes):
+        for _, rule, function in view.candidates(attributes) if view.tables else view.always:
             if function is None:
                 return rule, Outcome.MATCHED, ""
             outcome, error = ask(function, attributes)
+            if outcome is Outcome.NOT_MATCHED and rule.action is not Action.REQUIRE:
+                continue
             if rule.hits(outcome):
                 return rule, outcome, error
         return None
