@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from middleware.context import CONTEXT
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from middleware.context import RequestContext
@@ -19,9 +21,9 @@ class HeaderRewriteMiddleware:
 
     app: ASGIApp
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         context: RequestContext = scope[CONTEXT]
         route, attributes = context.routed()
         if route.request_headers is not None:
             context.headers = route.request_headers.apply(context.headers, attributes)
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)

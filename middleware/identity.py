@@ -10,6 +10,8 @@ from middleware.context import CONTEXT
 from middleware.errors import CertificateExpiredError, IdentityRequiredError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from config.attributes import Peer
@@ -23,14 +25,14 @@ class IdentityMiddleware:
     app: ASGIApp
     trust_domains: frozenset[str]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         context: RequestContext = scope[CONTEXT]
         connection = context.connection
         peer = connection.peer or self._identify(connection)
         if context.start_time > peer.not_after:
             raise CertificateExpiredError("the certificate has expired since the connection was made")
         context.peer = peer
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)
 
     def _identify(self, connection: Connection) -> Peer:
         """Judge the certificate of a connection, once: it stays the same for all of its requests."""

@@ -9,6 +9,8 @@ from middleware.context import CONTEXT
 from middleware.errors import AuthorizationDeniedError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from middleware.context import RequestContext
@@ -20,10 +22,10 @@ class PathGuardMiddleware:
 
     app: ASGIApp
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         context: RequestContext = scope[CONTEXT]
         route, attributes = context.routed()
         if refusal := route.authorization.guard_path(attributes):
             context.decision = refusal
             raise AuthorizationDeniedError(refusal.explanation)
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)

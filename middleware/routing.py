@@ -25,6 +25,8 @@ from middleware.errors import (
 from middleware.framing import TRACE_CONTEXT, check_framing, request_headers, without_trace_context
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from middleware.context import RequestContext
@@ -40,13 +42,13 @@ class RoutingMiddleware:
 
     app: ASGIApp
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         context: RequestContext = scope[CONTEXT]
         try:
             _route(scope, context)
         except AmbiguousTargetError as error:
             raise InvalidRequestError(str(error)) from None
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)
 
 
 def _route(scope: Scope, context: RequestContext) -> None:

@@ -1,4 +1,8 @@
-"""The order of the layers, written once."""
+"""The order of the layers, written once.
+
+A layer that only lets a request through or raises is a plain function that returns the next layer's awaitable: a
+coroutine for each would be made, suspended and resumed with every request, and do nothing in between.
+"""
 
 from __future__ import annotations
 

@@ -81,6 +81,9 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
             "server": self.server,
         }
         # A new dict for this connection: the one uvicorn hands out is shared by all of them.
+        self.done = self.loop.create_future()
+        """What has nothing to wait for."""
+        self.done.set_result(None)
         self._departure = Departure()
         self.app_state = {**self.app_state, CONNECTION: describe(self, transport, self._departure)}
         transport.set_protocol(_BufferedReader(self, self.app_state[READ_BUFFER]))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 if TYPE_CHECKING:
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    from collections.abc import Awaitable
 
+    from app.listeners.httptools_protocol import HttpToolsGatewayProtocol
     from config.attributes import RawHeaders
 
 _STATUS_LINES = {
@@ -48,7 +49,9 @@ class GatewayCycle(RequestResponseCycle):
     _until_close = False
     """The end of the connection is the end of the body: HTTP/1.0 knows no chunks (RFC 9112 section 6.1)."""
 
-    def __init__(self, protocol: HttpToolsProtocol, scope: Any, *, keep_alive: bool, expects_continue: bool) -> None:
+    def __init__(
+        self, protocol: HttpToolsGatewayProtocol, scope: Any, *, keep_alive: bool, expects_continue: bool
+    ) -> None:
         """Begin.
 
         Args:
@@ -64,6 +67,7 @@ class GatewayCycle(RequestResponseCycle):
         self.logger = protocol.logger
         self.on_response = protocol.on_response_complete
         self.tasks = protocol.tasks
+        self.done = protocol.done
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expects_continue
         self.body = bytearray()
@@ -93,9 +97,18 @@ class GatewayCycle(RequestResponseCycle):
             # Not by a callback of the task, which would be a further step of the event loop.
             self.tasks.discard(self.task)
 
-    async def send(self, message: Any) -> None:
+    def send(self, message: Any) -> Awaitable[None]:  # type: ignore[override]  # an awaitable is what ASGI asks for
+        """Write what the application answers; it waits only while the caller does not read."""
         if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
+            return self._send_later(message)
+        self._send(message)
+        return self.done
+
+    async def _send_later(self, message: Any) -> None:
+        await self.flow.drain()
+        self._send(message)
+
+    def _send(self, message: Any) -> None:
         if self.disconnected:
             return
         kind = message["type"]
