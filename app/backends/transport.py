@@ -42,7 +42,7 @@ _CONTROLS = bytes({*range(32), 127} - {9})
 class OriginResponse:
     """The answer to one exchange: its head, then its body in parts. Must be closed."""
 
-    __slots__ = ("_connection", "_pool", "_response", "_upload", "fields", "headers", "read", "status", "take", "wait")
+    __slots__ = ("_connection", "_pool", "_response", "_upload", "fields", "headers", "status")
 
     def __init__(
         self,
@@ -56,12 +56,6 @@ class OriginResponse:
         """Names lower-cased, as the origin sent them."""
         self.fields = response.fields
         """The same by name, the last one of several."""
-        self.take = connection.take_body
-        """Returns the part of the body that has come, empty if none has."""
-        self.wait = connection.wait_body
-        """Waits for something to take or the end; raises `OriginProtocolError` if the body is cut short."""
-        self.read = connection.read_body
-        """Returns the next part of the body, empty at its end; raises `OriginProtocolError` if it is cut short."""
         self._pool = pool
         self._connection = connection
         self._response = response
@@ -76,6 +70,28 @@ class OriginResponse:
     def has_ended(self) -> bool:
         """Whether the answer is complete and all of its body was taken."""
         return self._response.is_complete and not self._response.body_bytes
+
+    def take(self) -> bytes:
+        """Return the part of the body that has come, empty if none has."""
+        return self._connection.take_body()
+
+    async def wait(self) -> None:
+        """Wait for something to take, or the end.
+
+        Raises:
+            OriginProtocolError: the body is cut short.
+
+        """
+        await self._connection.wait_body()
+
+    async def read(self) -> bytes:
+        """Return the next part of the body; empty at its end.
+
+        Raises:
+            OriginProtocolError: it is cut short.
+
+        """
+        return await self._connection.read_body()
 
     def close(self) -> None:
         """End the exchange. The connection is kept only if both directions came to a clean end."""

@@ -86,17 +86,16 @@ class FileSink:
 
     def _write_waiting(self) -> None:
         """Write whole lines, as many at once as stay together."""
-        batch: list[bytes] = []
-        batch_bytes = 0
-        while self._lines:
-            line = self._lines.popleft()
-            if batch and batch_bytes + len(line) > self._atomic_bytes:
-                self._write(batch)
-                batch, batch_bytes = [], 0
-            batch.append(line)
-            batch_bytes += len(line)
-        if batch:
-            self._write(batch)
+        take = self._lines.popleft
+        while waiting := len(self._lines):
+            lines = [take() for _ in range(waiting)]
+            first = batch_bytes = 0
+            for number, length in enumerate(map(len, lines)):
+                if batch_bytes and batch_bytes + length > self._atomic_bytes:
+                    self._write(lines[first:number])
+                    first, batch_bytes = number, 0
+                batch_bytes += length
+            self._write(lines[first:])
 
     def _write(self, lines: list[bytes]) -> None:
         data = memoryview(b"".join(lines))
