@@ -71,7 +71,6 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.headers = []
         self._scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -99,8 +98,8 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
 
     # httptools callbacks
 
-    url = b""
-    on_message_begin = None  # type: ignore[assignment]  # the end of a head makes ready for the next one
+    def on_message_begin(self) -> None:
+        self.url, self.headers = b"", []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # The parser leaves white space behind a value, which policy and origin would read differently.
@@ -108,8 +107,7 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         parser, headers, target = self.parser, self.headers, self.url
-        # A new list, as trailer fields would be appended to the one that is the scope's.
-        self.url, self.headers = b"", []
+        self.headers = []  # for trailer fields, which would be appended to the list that is the scope's
         fields = dict(headers)
         if b"transfer-encoding" in fields and any(
             name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in headers
