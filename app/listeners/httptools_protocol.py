@@ -188,9 +188,12 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
         self.pipeline.clear()
         if self._served is not None and not self._served.response_complete:
             self._served.disconnected = True
-            self._served.message_event.set()
+            self._served.notify()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
         lost(self)
+        # They hold each other, and all that TLS takes; Python would look for such a cycle only now and then.
+        self.cycle = self._served = self._departure.task = None  # type: ignore[assignment]
 
     def shutdown(self) -> None:
         if not self.transport.is_closing():  # closing twice makes asyncio forget the TLS connection, and never end it

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import ssl
+import weakref
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -80,7 +82,7 @@ class KeepingTransport(asyncio.Transport):
         pass
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self.protocol = protocol
+        self.protocol: asyncio.BaseProtocol | None = protocol
 
 
 class Listener:
@@ -324,6 +326,29 @@ async def test_an_upgrade_reaches_the_application_as_a_plain_request(parser: str
 
 
 # the preparation
+
+
+@in_loop
+async def test_a_lost_connection_is_freed_without_a_search_for_cycles() -> None:
+    listener = Listener("httptools")
+    gc.disable()
+    try:
+        transport = KeepingTransport(svid(TEAM_A))
+        protocol = listener.connect(transport)
+        freed = weakref.ref(protocol)
+        for number in (1, 2):
+            protocol.data_received(REQUEST)
+            await listener.got(number)
+            await asyncio.sleep(0)
+        protocol.connection_lost(None)
+        transport.protocol = None  # as event loops do
+        del protocol, transport
+        listener.scopes.clear()
+        await asyncio.sleep(0)
+
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 @PARSERS
