@@ -13,6 +13,8 @@ from tests.benchmarks.peers.base import Launch
 from tests.benchmarks.pki import HOST
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.benchmarks.peers.base import Work
 
 WORKSHOP = ROOT / "deploy" / "workshop"
@@ -56,13 +58,17 @@ def host_manifests(hosts: list[str]) -> str:
     return "".join(HOST_MANIFESTS.format(name=host.partition(".")[0], host=host) for host in hosts)
 
 
+def write_manifests(directory: Path, teams: list[str], hosts: list[str]) -> None:
+    """Write the workshop's manifests with other callers allowed and further hosts."""
+    shutil.copytree(WORKSHOP, directory)
+    (directory / RULES).write_text(rules_manifest((WORKSHOP / RULES).read_text(), teams))
+    for start in range(0, len(hosts), 500):
+        (directory / f"10-hosts-{start:06}.yaml").write_text(host_manifests(hosts[start : start + 500]))
+
+
 def launch(work: Work) -> Launch:
     manifests = work.directory / "manifests"
-    shutil.copytree(WORKSHOP, manifests)
-    (manifests / RULES).write_text(rules_manifest((WORKSHOP / RULES).read_text(), work.teams()))
-    hosts = work.other_hosts()
-    for start in range(0, len(hosts), 500):
-        (manifests / f"10-hosts-{start:06}.yaml").write_text(host_manifests(hosts[start : start + 500]))
+    write_manifests(manifests, work.teams(), work.other_hosts())
     environment = {
         "EGRESS_ACCESS_LOG": str(work.log),
         "EGRESS_CONFIG": str(manifests),
