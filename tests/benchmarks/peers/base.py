@@ -35,6 +35,8 @@ class Work:
     """Where the proxy listens."""
     directory: Path
     """For its configuration and logs."""
+    collector: str | None = None
+    """Where a gateway sends its traces, if it makes any."""
 
     @property
     def log(self) -> Path:

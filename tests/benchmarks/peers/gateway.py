@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from app import __version__
+from tests.benchmarks import traces
 from tests.benchmarks.options import ROOT
 from tests.benchmarks.peers.base import Launch
 from tests.benchmarks.pki import HOST
@@ -82,6 +83,10 @@ def launch(work: Work) -> Launch:
         "UVICORN_SSL_KEYFILE": str(work.pki.gateway.key),
         "UVICORN_SSL_CA_CERTS": str(work.pki.mesh_ca),
     }
+    notes = []
+    if work.collector is not None:
+        environment |= traces.environment(work.options.otel, work.collector)
+        notes.append(traces.note(work.options.otel))
     command = [sys.executable, "-m", "uvicorn", "app.main:app", "--ssl-cert-reqs", "2"]
     if work.options.workers > 1:
         command += ["--workers", str(work.options.workers)]
@@ -91,4 +96,5 @@ def launch(work: Work) -> Launch:
         version=f"{__version__} (Python {python}, uvicorn {version('uvicorn')}, uvloop {version('uvloop')})",
         environment=environment,
         working_directory=ROOT,
+        notes=tuple(notes),
     )
