@@ -48,7 +48,7 @@ fix: $(VENV)/.dev ## what the tools can mend by themselves
 tables: $(VENV)/.dev ## make the CEL parser's tables anew, after an upgrade of lark or cel-python
 	$(BIN)/python -c 'from config.cel.grammar import save_tables; save_tables()'
 
-bench: $(VENV)/.dev ## this gateway beside its peers; ARGS="--rules 1000 --peers envoy" passes options
+bench: $(VENV)/.dev ## this gateway beside its peers; ARGS="--peers envoy --rules 1000" passes options, ARGS=--help lists them
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 clean: ## remove what the other targets made

@@ -7,6 +7,7 @@ from xml.sax.saxutils import escape
 
 from tests.benchmarks.figures import ENVOY, FIGURES
 from tests.benchmarks.peers.running import GATEWAY
+from tests.benchmarks.peers.variants import is_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +28,12 @@ SHOWN = (
     "rss_idle_connection_kib",
 )
 COLOURS = {GATEWAY: "#2563eb", ENVOY: "#b4489a"}
+VARIANT = "#7ba2f0"
 NAMESPACE = "http://www.w3.org/2000/svg"
 OTHERS = "#8a94a6"
 TEXT = "#6b7280"
 """Readable on a light and on a dark page."""
-COLUMNS, PANEL_WIDTH, NAME_WIDTH, BAR_WIDTH, BAR_HEIGHT = 2, 440, 100, 240, 18
+COLUMNS, PANEL_WIDTH, NAME_WIDTH, BAR_WIDTH, BAR_HEIGHT = 2, 480, 140, 240, 18
 MAX_TIMES = 4.0
 """A bar more than this many times as long as this gateway's and Envoy's is cut, with a gap in it."""
 
@@ -62,7 +64,7 @@ def _subtitle(options: Options, machine: Machine) -> str:
     )
     return (
         f"{machine.date[:10]}, commit {machine.commit}, {machine.processor}, {machine.cores} cores; "
-        f"{work}, {options.connections} connections, {options.workers} workers"
+        f"{work}, {options.connections} connections, {options.workers} workers, traces {options.otel}"
     )
 
 
@@ -73,7 +75,7 @@ def _panel(figure: Figure, values: Sequence[tuple[str, float]], options: Options
     for number, (name, value) in enumerate(values):
         y = top + 10 + number * (BAR_HEIGHT + 4)
         length = max(1.0, min(value, scale) / scale * BAR_WIDTH) if scale > 0 else 1.0
-        colour, x = COLOURS.get(name, OTHERS), left + NAME_WIDTH
+        colour, x = COLOURS.get(name, VARIANT if is_gateway(name) else OTHERS), left + NAME_WIDTH
         parts.append(_text(x - 8, y + 13, name, anchor="end"))
         if value > scale:
             parts.append(_bar(x, y, length * 0.8, colour))

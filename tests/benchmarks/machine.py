@@ -7,12 +7,52 @@ import platform
 import re
 import ssl
 import subprocess
+import sys
+import sysconfig
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from tests.benchmarks.options import ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How the interpreter was built, and the parts in C beside it: the same code takes up to a third less time."""
+
+    implementation: str
+    pgo: bool
+    """Profile-guided optimization: `--enable-optimizations`."""
+    lto: bool
+    """Link-time optimization: `--with-lto`."""
+    debug: bool
+    free_threaded: bool
+    traced: bool
+    """Whether a debugger or coverage slows down every line of this process."""
+    uvloop: str
+    httptools: str
+
+    @classmethod
+    def here(cls) -> Build:
+        options = (sysconfig.get_config_var("CONFIG_ARGS") or "").replace("'", " ").split()
+        return cls(
+            implementation=platform.python_implementation(),
+            pgo="--enable-optimizations" in options,
+            lto=any(option.startswith("--with-lto") and option != "--with-lto=no" for option in options),
+            debug=bool(sysconfig.get_config_var("Py_DEBUG")),
+            free_threaded=bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+            traced=sys.gettrace() is not None,
+            uvloop=version("uvloop"),
+            httptools=version("httptools"),
+        )
+
+    def __str__(self) -> str:
+        built = [f"{name} {'yes' if value else 'no'}" for name, value in (("PGO", self.pgo), ("LTO", self.lto))]
+        odd = {"debug build": self.debug, "free-threaded": self.free_threaded, "TRACED": self.traced}
+        parts = [self.implementation, *built, *(name for name, holds in odd.items() if holds)]
+        return ", ".join([*parts, f"uvloop {self.uvloop}", f"httptools {self.httptools}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +70,7 @@ class Machine:
     openssl: str
     load_average: float
     """Of the minute before the run."""
+    build: Build
 
     @classmethod
     def here(cls) -> Machine:
@@ -45,6 +86,7 @@ class Machine:
             python=platform.python_version(),
             openssl=ssl.OPENSSL_VERSION,
             load_average=round(os.getloadavg()[0], 2),
+            build=Build.here(),
         )
 
     def as_json(self) -> dict[str, object]:

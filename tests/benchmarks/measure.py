@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from tests.benchmarks.jobs import STREAM_BYTES, Jobs, Target
 from tests.benchmarks.machine import Cores
 from tests.benchmarks.options import ROOT
+from tests.benchmarks.peers import variants
 from tests.benchmarks.peers.base import PeerUnavailableError, Work
 from tests.benchmarks.peers.running import GATEWAY, Running, free_port
 from tests.benchmarks.pki import HOST, Pki
 from tests.benchmarks.processes import clean_environment, pinned, rss_bytes
+from tests.benchmarks.traces import Collector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +56,15 @@ class Measured:
             return median(mine) / median(theirs)
         return median(own / base for own, base in zip(mine, theirs, strict=True))
 
+    def added(self, other: Measured, figure: str) -> float | None:
+        """Return the median of the rounds' differences."""
+        mine, theirs = self.figures.get(figure, []), other.figures.get(figure, [])
+        if not mine or not theirs:
+            return None
+        if len(mine) != len(theirs):
+            return median(mine) - median(theirs)
+        return median(own - base for own, base in zip(mine, theirs, strict=True))
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -75,11 +86,15 @@ class Run:
         self.pki = Pki.create(directory)
         self.jobs = Jobs(options, self.pki, self.cores.rest)
         self.outcome = Outcome(str(self.cores))
+        self.collector: Collector | None = None
 
     def run(self) -> Outcome:
         """Measure everything."""
         with ExitStack() as stack:
-            self.origin_port = stack.enter_context(self._origin())
+            pair = self.pki.origin
+            self.origin_port = stack.enter_context(self._helper("origin", str(pair.certificate), str(pair.key), HOST))
+            if self.options.otel != "off":
+                self.collector = Collector(stack.enter_context(self._helper("collector")))
             running = self._start(stack)
             if GATEWAY in self.outcome.left_out:
                 return self.outcome
@@ -94,17 +109,26 @@ class Run:
                     for proxy in order:
                         part(proxy)
             for proxy in running:
-                if fault := proxy.stop():
-                    self._error(proxy.name, f"access log: {fault}")
+                self._end(proxy)
         return self.outcome
 
+    def _end(self, proxy: Running) -> None:
+        """End a proxy, and check what it wrote and sent about its requests."""
+        options, name = proxy.work.options, proxy.work.directory.name
+        traced = self.collector if proxy.work.collector else None
+        if traced:
+            traced.wait(name, proxy.work.log, options.otel)
+        if fault := proxy.stop():
+            self._error(proxy.name, f"access log: {fault}")
+        if traced and (fault := traced.fault(name, proxy.work.log, options.otel)):
+            self._error(proxy.name, fault)
+
     @contextmanager
-    def _origin(self) -> Iterator[int]:
-        pair = self.pki.origin
-        command = [sys.executable, "-m", "tests.benchmarks.origin", str(pair.certificate), str(pair.key), HOST]
-        with pinned(self.cores.rest), (self.directory / "origin.err").open("wb") as errors:
+    def _helper(self, module: str, *arguments: str) -> Iterator[int]:
+        """Run a process that is no proxy, on the other cores; it prints its port, and ends with its input."""
+        with pinned(self.cores.rest), (self.directory / f"{module}.err").open("wb") as errors:
             process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments],
                 cwd=ROOT,
                 env={**clean_environment(), "OPENSSL_CONF": str(self.pki.tls_config)},
                 stdin=subprocess.PIPE,
@@ -120,24 +144,26 @@ class Run:
 
     def _start(self, stack: ExitStack) -> list[Running]:
         """Start the proxies as often as there are rounds, and keep those of the last."""
-        names = [GATEWAY, *self.options.peers]
+        same, started = variants.compared(self.options), variants.started(self.options)
+        configured = {GATEWAY: self.options, **same, **started, **dict.fromkeys(self.options.peers, self.options)}
         kept: dict[str, Running] = {}
         for number in range(self.options.rounds):
-            for name in names:
+            for name, options in configured.items():
                 if name in self.outcome.left_out or GATEWAY in self.outcome.left_out:
                     continue
                 directory = self.directory / f"{name}-{number}"
                 directory.mkdir()
-                work = Work(self.options, self.pki, self.origin_port, free_port(), directory)
+                work = self._work(name, options, directory)
                 try:
                     proxy = Running.start(name, work, self.cores.proxy)
                 except PeerUnavailableError as error:
                     self._leave_out(name, str(error))
                     continue
                 stack.callback(proxy.kill)
-                measured = self.outcome.proxies.setdefault(name, Measured(proxy.launch.version, proxy.launch.notes))
+                notes = (*proxy.launch.notes, *self._notes(name))
+                measured = self.outcome.proxies.setdefault(name, Measured(proxy.launch.version, notes))
                 measured.add(start_ms=proxy.start_seconds * 1000, rss_start_mib=rss_bytes(proxy.pids()) / MIB)
-                if number == self.options.rounds - 1:
+                if number == self.options.rounds - 1 and name not in started:
                     kept[name] = proxy
                 else:
                     proxy.kill()
@@ -148,6 +174,16 @@ class Run:
                 self._leave_out(name, str(error))
                 kept.pop(name).kill()
         return list(kept.values())
+
+    def _work(self, name: str, options: Options, directory: Path) -> Work:
+        traced = self.collector is not None and options.otel != "off" and variants.is_gateway(name)
+        collector = self.collector.url(directory.name) if self.collector and traced else None
+        return Work(options, self.pki, self.origin_port, free_port(), directory, collector)
+
+    def _notes(self, name: str) -> tuple[str, ...]:
+        if self.collector is None or variants.is_gateway(name):
+            return ()
+        return ("makes no traces",)
 
     def _leave_out(self, name: str, reason: str) -> None:
         self.outcome.left_out[name] = reason

@@ -8,12 +8,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.benchmarks.processes import most_connections
+from tests.benchmarks.traces import RATIOS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[2]
 PEERS = ("envoy", "mitmproxy", "nginx", "haproxy")
+DESCRIPTION = """\
+This gateway beside its peers: same work, one run, interleaved rounds. Every answer is verified, at the origin and by
+the load generator. A table is printed; JSON and a picture are written under a new name and as `latest`.
+
+From `make` the options stand in ARGS:
+
+  make bench                                          every peer that can be had, 3 rounds
+  make bench ARGS="--peers envoy --rules 1000"        one peer, more work
+  make bench ARGS="--peers none --otel on"            traces of every request: what they add
+  make bench ARGS="--peers none --scale"              10,000 hosts and 1,000 rules against 1 and 1
+  make bench ARGS="--peers none --manifests 600"      how long a start with 600 manifests takes
+  make bench ARGS="--peers envoy --idle 5000"         memory of 5,000 mTLS connections
+  make bench ARGS="--peers none --seconds 1 --rounds 2 --output /tmp/bench"
+                                                      in half a minute, apart from the reports that are kept
+"""
+EXIT_CODES = """\
+Ends with 1 if an answer, the access log or the traces were wrong or this gateway did not start, with 2 if the options
+cannot be used, else with 0. A target that is missed is printed as MISSED; only figures of one run may be compared.
+"""
+SCALE_HOSTS, SCALE_RULES = 10_000, 1_000
 UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+NAMED = (
+    "rules",
+    "hosts",
+    "body_bytes",
+    "upload",
+    "rate",
+    "workers",
+    "connections",
+    "otel",
+    "scale",
+    "manifests",
+    "idle_connections",
+)
+"""Options that a report's name holds where they differ from the default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +70,12 @@ class Options:
     """Requests a second of the open loop."""
     workers: int = 1
     connections: int = 64
+    otel: str = "off"
+    """Which requests are recorded as traces: `off`, `1%` or `on`."""
+    scale: bool = False
+    """The gateway with one host and one rule takes part too."""
+    manifests: int = 0
+    """Of a start that is measured beside the others; 0 for none."""
     idle_connections: int = 256
     seconds: float = 2.0
     """Length of one measurement."""
@@ -44,11 +89,11 @@ class Options:
         """Return the options that say what work is done and differ from the default, for a file name."""
         default = Options()
         parts = []
-        for field in ("rules", "hosts", "body_bytes", "upload", "rate", "workers", "connections"):
+        for field in NAMED:
             value = getattr(self, field)
             if value != getattr(default, field):
-                name = field.removesuffix("_bytes")
-                parts.append(name if value is True else f"{name}-{value}")
+                name = field.removesuffix("_bytes").removesuffix("_connections")
+                parts.append(name if value is True else f"{name}-{value}".replace("%", "-percent"))
         if self.peers != default.peers:
             parts.append("peers-" + ("-".join(self.peers) or "none"))
         return "_".join(parts) or "default"
@@ -59,35 +104,49 @@ class Options:
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in hidden}
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Leaves the description's lines as they are, and tells defaults."""
+
+
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """Read the command line."""
     default = Options()
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
-        description="This gateway beside its peers: same work, one run, interleaved rounds.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description=DESCRIPTION,
+        epilog=EXIT_CODES,
+        formatter_class=_HelpFormatter,
     )
     add = parser.add_argument
-    add("--rules", type=_count, default=default.rules, help="allow rules; the last one matches")
-    add("--hosts", type=_count, default=default.hosts, help="hosts in the table; one is called")
+    default_of = "(default: 1, with --scale {})".format
+    unset = argparse.SUPPRESS
+    add("--rules", type=_count, default=unset, help=f"allow rules; the last one matches {default_of(SCALE_RULES)}")
+    add("--hosts", type=_count, default=unset, help=f"hosts in the table; one is called {default_of(SCALE_HOSTS)}")
+    add("--scale", action="store_true", help="beside the same gateway with one host and one rule")
+    add("--manifests", type=_count, default=0, metavar="N", help="measure a start with N manifests too, 3 for a host")
+    add("--otel", choices=RATIOS, default="off", help="which requests this gateway records as traces; peers make none")
     add("--body", type=_size, default=default.body_bytes, metavar="SIZE", help="bytes of an answer: 1024, 64k, 2m")
     add("--upload", action="store_true", help="send the body instead of receiving it")
     add("--rate", type=_count, default=default.rate, help="requests a second where latency is measured")
     add("--workers", type=_count, default=default.workers, help="worker processes or threads of each proxy")
     add("--connections", type=_count, default=default.connections, help="mTLS connections of the request loop")
-    add("--idle", type=_count, default=default.idle_connections, help="idle mTLS connections for the memory figure")
+    add("--idle", type=_count, default=default.idle_connections, help="idle mTLS connections; opened first")
     add("--seconds", type=_seconds, default=default.seconds, help="length of one measurement")
     add("--rounds", type=_count, default=default.rounds, help="rounds; figures are medians over them")
-    add("--peers", type=_peers, default=default.peers, help="comma-separated, or none")
+    add("--peers", type=_peers, default=",".join(PEERS), help="comma-separated, or none")
     add("--output", type=Path, default=default.output, help="directory of the reports")
     add("--environments", type=Path, default=default.environments, help="where the peers are installed")
     add("--micro", action="store_true", help="run the micro-benchmarks first")
-    add("--otel", type=_later, default="off", help="off, 1%% or on: traces of the gateway")
     add("--hbone", type=_later, nargs="?", const="on", default="off", help="call through the HBONE listener")
     given = parser.parse_args(arguments)
+    if (limit := most_connections()) < max(given.idle, given.connections):
+        parser.error(f"only {limit:,} connections can be open here: `ulimit -Hn` or net.ipv4.ip_local_port_range")
     return Options(
-        rules=given.rules,
-        hosts=given.hosts,
+        rules=getattr(given, "rules", SCALE_RULES if given.scale else default.rules),
+        hosts=getattr(given, "hosts", SCALE_HOSTS if given.scale else default.hosts),
+        scale=given.scale,
+        manifests=given.manifests,
+        otel=given.otel,
         body_bytes=given.body,
         upload=given.upload,
         rate=given.rate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -15,12 +16,31 @@ if TYPE_CHECKING:
 
 FOREIGN = ("EGRESS_", "UVICORN_", "OTEL_", "SSL_CERT_", "OPENSSL_CONF", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS")
 """Settings of whoever runs the benchmark, which are none of its own."""
+SPARE_FILES = 512
+"""What a process has open besides the connections that are counted."""
 STOP_SECONDS = 5.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+
+
+def most_connections() -> int:
+    """Return how many connections to one port one process may have, and the proxy behind it."""
+    files, ports = resource.getrlimit(resource.RLIMIT_NOFILE)[1], 28_000
+    with suppress(OSError, ValueError):
+        first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+        ports = last - first + 1
+    return ports if files == resource.RLIM_INFINITY else min(files - SPARE_FILES, ports)
+
+
+def raise_open_files(connections: int) -> None:
+    """Let this process and those that it starts have that many connections, if they may not already."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from tests.benchmarks.chart import draw
 from tests.benchmarks.figures import ENVOY, FIGURES, Figure, targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from tests.benchmarks.machine import Machine
@@ -20,22 +20,21 @@ if TYPE_CHECKING:
 
 LABEL_WIDTH = 28
 COLUMN_WIDTH = 16
+"""At least: a name may be longer."""
 
 
 def table(outcome: Outcome, options: Options) -> str:
     """Return the raw figures, the ratios to Envoy and the targets: medians over the rounds."""
     proxies = outcome.proxies
-    lines = ["", "medians".ljust(LABEL_WIDTH) + "".join(name.rjust(COLUMN_WIDTH) for name in proxies)]
+    lines = ["", _row("medians", proxies, list(proxies))]
     lines += _rows(FIGURES, options, proxies, lambda figure, measured: _raw(figure, measured.median(figure.key)))
-    lines.append(
-        "CPU us/request, range".ljust(LABEL_WIDTH) + "".join(_range(m).rjust(COLUMN_WIDTH) for m in proxies.values())
-    )
+    lines.append(_row("CPU us/request, range", proxies, [_range(measured) for measured in proxies.values()]))
     if (envoy := proxies.get(ENVOY)) is not None:
-        lines += ["", "against envoy".ljust(LABEL_WIDTH) + "".join(name.rjust(COLUMN_WIDTH) for name in proxies)]
+        lines += ["", _row("against envoy", proxies, list(proxies))]
         compared = tuple(figure for figure in FIGURES if figure.compared)
         lines += _rows(compared, options, proxies, lambda figure, measured: _ratio(figure, measured, envoy))
     lines.append("")
-    for target in targets(options.rules):
+    for target in targets(options):
         if (found := target.reached(proxies)) is not None:
             lines.append(target.text(found[0], reached=found[1]))
     lines.append("")
@@ -55,9 +54,15 @@ def _rows(
 ) -> list[str]:
     rows = []
     for figure in figures:
-        cells = [cell(figure, measured).rjust(COLUMN_WIDTH) for measured in proxies.values()]
-        rows.append(figure.label.format(rate=options.rate).ljust(LABEL_WIDTH) + "".join(cells))
+        cells = [cell(figure, measured) for measured in proxies.values()]
+        rows.append(_row(figure.label.format(rate=options.rate), proxies, cells))
     return rows
+
+
+def _row(label: str, proxies: Iterable[str], cells: Iterable[str]) -> str:
+    """Return a line with a cell under the name of each proxy."""
+    widths = [max(COLUMN_WIDTH, len(name) + 2) for name in proxies]
+    return label.ljust(LABEL_WIDTH) + "".join(map(str.rjust, cells, widths))
 
 
 def _raw(figure: Figure, value: float | None) -> str:
@@ -85,9 +90,9 @@ def write(outcome: Outcome, options: Options, machine: Machine) -> list[Path]:
             for name, measured in outcome.proxies.items()
         },
         "targets": [
-            {"label": target.label, "against": target.against, "limit": target.limit, "at_least": target.at_least}
-            | {"value": round(found[0], 4), "reached": found[1]}
-            for target in targets(options.rules)
+            {"label": target.label, "of": target.of, "against": target.against, "added": target.added}
+            | {"limit": target.limit, "at_least": target.at_least, "value": round(found[0], 4), "reached": found[1]}
+            for target in targets(options)
             if (found := target.reached(outcome.proxies)) is not None
         ],
         "proxies": {name: asdict(measured) for name, measured in outcome.proxies.items()},

@@ -7,13 +7,18 @@ whose transport answers by itself. So the same work is done every time, and it c
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import ssl
 import sys
 import tempfile
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from statistics import median_low
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from unittest.mock import patch
 
 import uvloop
@@ -26,18 +31,25 @@ from app.factory import create_app
 from app.listeners import uvicorn_hook
 from app.listeners.uvicorn_hook import SERVER_CONFIG
 from config.settings import Settings
+from tests.benchmarks.processes import clean_environment
 from tests.support.asgi import lifespan
 from tests.support.tls import TEAM_A, svid
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from types import FrameType
+
+Result = TypeVar("Result")
 
 WORKSHOP = Path(__file__).parents[2] / "deploy" / "workshop"
 REQUEST = (
     b"GET /repos/octocat/Hello-World HTTP/1.1\r\nHost: api.github.com\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n"
     b"X-Caller-Identity: evil\r\nX-Internal-Debug: 1\r\n\r\n"
 )
+NOTHING: Mapping[str, str] = MappingProxyType({})
+WARM_REQUESTS = 20
+"""Until what is made once is made."""
+COUNTED_REQUESTS = 51
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 1024\r\n\r\n" + b"x" * 1024
 
 
@@ -97,19 +109,28 @@ class _OriginTransport(_Transport):
 class RequestPath:
     """A caller's connection to a gateway in this process."""
 
-    def __init__(self, protocol: Any, transport: _Transport) -> None:
+    def __init__(self, protocol: Any, transport: _Transport, log: Path) -> None:
         self._protocol = protocol
         self._transport = transport
+        self._log = log
+        self._requests = 0
 
     async def request(self) -> bytes:
         """Send one request, and return what was written back."""
         written = self._transport.written
         written.clear()
+        self._requests += 1
         self._protocol.data_received(REQUEST)
         while not written or not self._protocol.cycle.response_complete:  # noqa: ASYNC110  an event is more work
             await asyncio.sleep(0)
         await asyncio.sleep(0)  # the end of the application's task
         return b"".join(written)
+
+    async def logged(self) -> None:
+        """Wait until the access log's thread has written the line of every request, and let go of it."""
+        while self._log.read_bytes().count(b"\n") < self._requests:  # noqa: ASYNC110  a thread writes it
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)
 
 
 async def _connect(pool: ConnectionPool) -> OriginConnection:
@@ -122,11 +143,23 @@ async def _connect(pool: ConnectionPool) -> OriginConnection:
 
 
 @asynccontextmanager
-async def request_path() -> AsyncIterator[RequestPath]:
-    """Start the gateway with the workshop's manifests."""
-    with tempfile.TemporaryDirectory() as directory, patch.object(ConnectionPool, "_connect", _connect):
-        log = str(Path(directory, "access.log"))
-        app = create_app(Settings(config=(str(WORKSHOP),), access_log=log, status_listen=None))
+async def request_path(
+    manifests: Path = WORKSHOP, environment: Mapping[str, str] = NOTHING
+) -> AsyncIterator[RequestPath]:
+    """Start the gateway.
+
+    Args:
+        manifests: what it is configured with.
+        environment: its `OTEL_*` variables.
+
+    """
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        patch.object(ConnectionPool, "_connect", _connect),
+        patch.dict(os.environ, {**clean_environment(), **environment}, clear=True),
+    ):
+        log = Path(directory, "access.log")
+        app = create_app(Settings(config=(str(manifests),), access_log=str(log), status_listen=None))
         config = Config(cast("Any", app), http="httptools", log_config=None, lifespan="on", interface="asgi3")
         config.load()
         server = Server(config)
@@ -139,58 +172,112 @@ async def request_path() -> AsyncIterator[RequestPath]:
             make = cast("Any", config.http_protocol_class)
             protocol = make(config=config, server_state=ServerState(), app_state=state)
             protocol.connection_made(transport)
-            yield RequestPath(protocol, transport)
+            yield RequestPath(protocol, transport, log)
             protocol.connection_lost(None)
 
 
-async def _microseconds() -> float:
-    """Return the best of some rounds."""
-    async with request_path() as path:
-        assert (await path.request()).startswith(b"HTTP/1.1 200 OK\r\n")
-        rounds = []
-        for _ in range(15):
-            began = time.process_time()
-            for _ in range(1000):
-                await path.request()
-            rounds.append((time.process_time() - began) * 1000)
-        return min(rounds)
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What one request takes of the interpreter."""
+
+    instructions: int
+    """Bytecode instructions."""
+    calls: int
+    """Calls of Python functions, and resumptions of coroutines."""
 
 
-async def _counted() -> tuple[int, int]:
-    """Return how many bytecode instructions and calls one request takes, its log line included."""
-    instructions = calls = 0
+class _Counter:
+    """Counts what this thread does outside of this module; the tracer that was there before is put back."""
 
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal instructions, calls
+    def __init__(self) -> None:
+        self.instructions = self.calls = 0
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename == __file__:
+            return None
         if event == "call":
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
-            calls += 1
+            self.calls += 1
         elif event == "opcode":
-            instructions += 1
-        return trace
-
-    async with request_path() as path:
-        for _ in range(5):  # what is made once is made
-            await path.request()
-        sys.settrace(trace)
-        for _ in range(20):
-            await path.request()
-        sys.settrace(None)
-    return instructions // 20, calls // 20
+            self.instructions += 1
+        return self._trace
 
 
-def count() -> tuple[int, int]:
-    """Return bytecode instructions and calls of Python functions for one request."""
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """Keep the garbage collector, and what others do when it runs, out of what is counted."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+async def _counted(path: RequestPath) -> Steps:
+    for _ in range(WARM_REQUESTS):
+        await path.request()
+    counters = []
+    with no_collector():
+        for _ in range(COUNTED_REQUESTS):
+            with _Counter() as counter:
+                await path.request()
+            counters.append(counter)
+    # The median: now and then one request wakes the access log's thread, or is the first of its second.
+    return Steps(
+        median_low(counter.instructions for counter in counters), median_low(counter.calls for counter in counters)
+    )
+
+
+def run(
+    use: Callable[[RequestPath], Awaitable[Result]],
+    manifests: Path = WORKSHOP,
+    environment: Mapping[str, str] = NOTHING,
+) -> Result:
+    """Start a gateway on an event loop of its own, use it, and end both."""
+
+    async def started() -> Result:
+        async with request_path(manifests, environment) as path:
+            assert (await path.request()).startswith(b"HTTP/1.1 200 OK\r\n")
+            return await use(path)
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_counted())
+        return runner.run(started())
+
+
+def count(manifests: Path = WORKSHOP, environment: Mapping[str, str] = NOTHING) -> Steps:
+    """Return what one request takes, its log line included."""
+    return run(_counted, manifests, environment)
+
+
+async def _microseconds(path: RequestPath) -> float:
+    """Return the best of some rounds."""
+    rounds = []
+    for _ in range(15):
+        began = time.process_time()
+        for _ in range(1000):
+            await path.request()
+        rounds.append((time.process_time() - began) * 1000)
+    return min(rounds)
 
 
 def microseconds() -> float:
     """Return the processor time of one request: sockets, TLS and the caller left out."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_microseconds())
+    return run(_microseconds)
 
 
 if __name__ == "__main__":
-    instructions, calls = count()
-    print(f"{microseconds():.1f} us, {instructions} bytecode instructions, {calls} calls of Python functions")
+    steps = count()
+    print(
+        f"{microseconds():.1f} us, {steps.instructions} bytecode instructions, {steps.calls} calls of Python functions"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.benchmarks.jobs import request_head
 from tests.benchmarks.load_connection import Connection
 from tests.benchmarks.options import Options
 from tests.benchmarks.origin import fault
-from tests.benchmarks.peers import envoy, gateway, haproxy, mitmproxy, nginx
+from tests.benchmarks.peers import envoy, gateway, haproxy, mitmproxy, nginx, variants
 from tests.benchmarks.peers.base import PeerUnavailableError, Work
 from tests.benchmarks.pki import Pki
 
@@ -103,6 +104,36 @@ def test_the_load_generator_takes_a_whole_answer_only() -> None:
     assert "599" in _answers(b"HTTP/1.1 599 Wrong\r\nContent-Length: 5\r\n\r\n12345")[0]
     assert "not a body of 5 bytes" in _answers(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n1234")[0]
     assert "not asked for" in _answers(head + b"12345", head + b"12345")[1]
+
+
+def test_a_variant_differs_from_the_gateway_in_one_thing() -> None:
+    assert variants.compared(Options()) == variants.compared(Options(otel="1%")) == variants.started(Options()) == {}
+
+    options = Options(otel="on", scale=True, hosts=10, rules=20, manifests=600)
+
+    assert variants.compared(options) == {
+        variants.NO_TRACES: replace(options, otel="off"),
+        variants.ONE: replace(options, hosts=1, rules=1),
+    }
+    assert all(map(variants.is_gateway, variants.compared(options)))
+
+
+def test_a_start_has_as_many_manifests_as_were_asked_for(tmp_path: Path) -> None:
+    [options] = variants.started(Options(manifests=600)).values()
+    hosts = Work(options, Pki.create(tmp_path), 4430, 8443, tmp_path).other_hosts()
+
+    assert len(list(yaml.safe_load_all(gateway.host_manifests(hosts)))) == 600
+
+
+def test_only_a_gateway_with_a_collector_makes_traces(tmp_path: Path) -> None:
+    quiet = replace(work(tmp_path), options=Options(otel="on"))
+    plain = gateway.launch(quiet)
+    (tmp_path / "traced").mkdir()
+    traced = gateway.launch(replace(quiet, collector="http://127.0.0.1:4318/x", directory=tmp_path / "traced"))
+
+    assert not any(name.startswith("OTEL_") for name in plain.environment)
+    assert traced.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://127.0.0.1:4318/x"
+    assert "parentbased_always_on" in traced.notes[0]
 
 
 def test_a_peer_that_is_not_installed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

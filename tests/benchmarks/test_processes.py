@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 
+import pytest
+
 from tests.benchmarks.processes import (
+    SPARE_FILES,
     TICKS,
     cpu_seconds,
+    most_connections,
     parse_cpu_seconds,
     parse_rss_bytes,
+    raise_open_files,
     rss_bytes,
     started_at,
     stop,
@@ -50,3 +56,23 @@ def test_the_processor_time_of_this_process_grows() -> None:
 
     assert cpu_seconds([os.getpid()]) > before
     assert rss_bytes([os.getpid()]) > 1024**2
+
+
+@pytest.mark.parametrize(("limits", "expected"), [((100, 90_000), 5000 + SPARE_FILES), ((8000, 90_000), None)])
+def test_the_limit_of_open_files_is_raised_where_it_is_too_low(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], expected: int | None
+) -> None:
+    seen: list[tuple[int, tuple[int, int]]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda what, pair: seen.append((what, pair)))
+
+    raise_open_files(5000)
+
+    assert seen == ([] if expected is None else [(resource.RLIMIT_NOFILE, (expected, limits[1]))])
+
+
+@pytest.mark.parametrize("hard", [600, resource.RLIM_INFINITY])
+def test_connections_are_limited_by_files_and_by_ports(monkeypatch: pytest.MonkeyPatch, hard: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, hard))
+
+    assert most_connections() == 600 - SPARE_FILES if hard == 600 else most_connections() > 1000

@@ -35,21 +35,21 @@ class Work:
     """Where the proxy listens."""
     directory: Path
     """For its configuration and logs."""
+    collector: str | None = None
+    """Where a gateway sends its traces, if it makes any."""
 
     @property
     def log(self) -> Path:
         return self.directory / "access.log"
 
     def teams(self) -> list[str]:
-        """Return one caller for each allow rule; the last one calls."""
-        return [*(f"other-{number:06}" for number in range(self.options.rules - 1)), "team-a"]
+        return teams(self.options.rules)
 
     def principals(self) -> list[str]:
         return [spiffe_id(team) for team in self.teams()]
 
     def other_hosts(self) -> list[str]:
-        """Return the hosts that are configured and never called."""
-        return [f"h{number:06}.bench.example" for number in range(self.options.hosts - 1)]
+        return other_hosts(self.options.hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,16 @@ class Launch:
     working_directory: Path | None = None
     notes: tuple[str, ...] = ()
     """What of the work it cannot do as the others do."""
+
+
+def teams(rules: int) -> list[str]:
+    """Return one caller for each allow rule; the last one calls."""
+    return [*(f"other-{number:06}" for number in range(rules - 1)), "team-a"]
+
+
+def other_hosts(hosts: int) -> list[str]:
+    """Return the hosts that are configured and never called."""
+    return [f"h{number:06}.bench.example" for number in range(hosts - 1)]
 
 
 def output(*command: str) -> str:

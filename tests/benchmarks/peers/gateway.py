@@ -8,11 +8,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from app import __version__
+from tests.benchmarks import traces
 from tests.benchmarks.options import ROOT
 from tests.benchmarks.peers.base import Launch
 from tests.benchmarks.pki import HOST
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.benchmarks.peers.base import Work
 
 WORKSHOP = ROOT / "deploy" / "workshop"
@@ -56,13 +59,17 @@ def host_manifests(hosts: list[str]) -> str:
     return "".join(HOST_MANIFESTS.format(name=host.partition(".")[0], host=host) for host in hosts)
 
 
+def write_manifests(directory: Path, teams: list[str], hosts: list[str]) -> None:
+    """Write the workshop's manifests with other callers allowed and further hosts."""
+    shutil.copytree(WORKSHOP, directory)
+    (directory / RULES).write_text(rules_manifest((WORKSHOP / RULES).read_text(), teams))
+    for start in range(0, len(hosts), 500):
+        (directory / f"10-hosts-{start:06}.yaml").write_text(host_manifests(hosts[start : start + 500]))
+
+
 def launch(work: Work) -> Launch:
     manifests = work.directory / "manifests"
-    shutil.copytree(WORKSHOP, manifests)
-    (manifests / RULES).write_text(rules_manifest((WORKSHOP / RULES).read_text(), work.teams()))
-    hosts = work.other_hosts()
-    for start in range(0, len(hosts), 500):
-        (manifests / f"10-hosts-{start:06}.yaml").write_text(host_manifests(hosts[start : start + 500]))
+    write_manifests(manifests, work.teams(), work.other_hosts())
     environment = {
         "EGRESS_ACCESS_LOG": str(work.log),
         "EGRESS_CONFIG": str(manifests),
@@ -76,6 +83,10 @@ def launch(work: Work) -> Launch:
         "UVICORN_SSL_KEYFILE": str(work.pki.gateway.key),
         "UVICORN_SSL_CA_CERTS": str(work.pki.mesh_ca),
     }
+    notes = []
+    if work.collector is not None:
+        environment |= traces.environment(work.options.otel, work.collector)
+        notes.append(traces.note(work.options.otel))
     command = [sys.executable, "-m", "uvicorn", "app.main:app", "--ssl-cert-reqs", "2"]
     if work.options.workers > 1:
         command += ["--workers", str(work.options.workers)]
@@ -85,4 +96,5 @@ def launch(work: Work) -> Launch:
         version=f"{__version__} (Python {python}, uvicorn {version('uvicorn')}, uvloop {version('uvloop')})",
         environment=environment,
         working_directory=ROOT,
+        notes=tuple(notes),
     )

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 GATEWAY = "egress-gateway"
 LAUNCHERS = {
-    GATEWAY: gateway.launch,
     "envoy": envoy.launch,
     "mitmproxy": mitmproxy.launch,
     "nginx": nginx.launch,
@@ -57,7 +56,7 @@ class Running:
             PeerUnavailableError: it is not there, or does not start.
 
         """
-        launch = LAUNCHERS[name](work)
+        launch = LAUNCHERS.get(name, gateway.launch)(work)
         began = time.perf_counter()
         process = processes.start(
             launch.command,
