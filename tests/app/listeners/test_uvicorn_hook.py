@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.listeners import uvicorn_hook
-from app.listeners.uvicorn_connection import MAX_PIPELINED, READ_BUFFER, REFUSED, tls_extension
+from app.listeners.uvicorn_connection import MAX_PIPELINED, MAX_PIPELINED_BYTES, READ_BUFFER, REFUSED, tls_extension
 from app.listeners.uvicorn_hook import SERVER_CONFIG, install
 from middleware.context import CONNECTION, TARGET, Connection
 from tests.support.loops import in_loop, until
@@ -338,6 +338,30 @@ async def test_while_many_requests_wait_nothing_more_is_read() -> None:
     await until(lambda: transport.written.count(b"ok") == MAX_PIPELINED + 5)
 
     assert waiting_when_read == [MAX_PIPELINED]
+    end([protocol])
+
+
+@in_loop
+async def test_while_much_waits_behind_a_request_h11_reads_nothing_more_whatever_the_application_asks() -> None:
+    class Reading(Listener):
+        async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await receive()
+            await super()._app(scope, receive, send)
+
+    listener = Reading("h11")
+    transport = KeepingTransport(svid(TEAM_A))
+    protocol = cast("Any", listener.connect(transport))
+    waiting_when_read: list[int] = []
+    transport.resume_reading = lambda: waiting_when_read.append(  # type: ignore[method-assign]
+        len(protocol.conn.trailing_data[0])
+    )
+    count = 2 * MAX_PIPELINED_BYTES // len(REQUEST)
+
+    protocol.data_received(REQUEST * count)
+    await until(lambda: transport.written.count(b"ok") == count)
+
+    assert waiting_when_read
+    assert max(waiting_when_read) < MAX_PIPELINED_BYTES
     end([protocol])
 
 
