@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from app.backends.errors import OriginProtocolError, OriginWriteError
 from app.backends.response import ResponseReader
-from app.backends.tls import is_end_announced
+from app.backends.tls import rest_of_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,13 +85,13 @@ class OriginConnection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """Note the end of input; if the origin announced it, it is the end of a body without a length."""
-        if self._response is not None and is_end_announced(self._transport):
-            self._response.end()
+        self._take_rest(announced=True)
         self._end_of_input()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail whoever waits."""
+        self._take_rest(announced=False)  # uvloop tells a protocol under TLS of no other end
         if exc is not None and self._response is not None and not self._response.is_complete:
             self._response.fail(OriginProtocolError(f"the connection was lost: {type(exc).__name__}"))
         self._end_of_input()
@@ -233,6 +233,19 @@ class OriginConnection(asyncio.BufferedProtocol):
         if self._response is None:
             raise RuntimeError("no exchange has begun on this connection")
         return self._response
+
+    def _take_rest(self, *, announced: bool) -> None:
+        """Take what came before the end of the stream; without TLS all of it has, and the end is what TCP says."""
+        response = self._response
+        if self._closed or self._transport is None or response is None or response.is_complete:
+            return
+        if (ssl_object := self._transport.get_extra_info("ssl_object")) is not None:
+            rest, announced = rest_of_stream(ssl_object)
+            if rest:
+                self.has_answered = True
+                response.feed(memoryview(rest))
+        if announced:
+            response.end()
 
     def _end_of_input(self) -> None:
         self._eof = True

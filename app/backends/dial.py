@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import os
 import socket
+from collections import deque
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from app.backends.errors import OriginConnectError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_LISTED_ADDRESSES = 4
 """Refused addresses that one line of the log names."""
+MAX_ATTEMPTS = 8
+"""Addresses of one name that are tried: how many there are is up to somebody's name server."""
+ATTEMPT_DELAY_SECONDS = 0.25
+"""How long an attempt has to itself before the next one starts beside it. Source: RFC 8305 section 8."""
+
+_NO_WAY_THERE = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH})
+"""What a machine without IPv6 says to half of all addresses: less telling than what another attempt met."""
 
 # IANA special-purpose address registries (RFC 6890 and its updates), less what is globally reachable.
 _FORBIDDEN_V4 = tuple(
@@ -87,7 +97,7 @@ class Dialer:
     async def dial(self, host: str, port: int) -> socket.socket:
         """Return a connected, non-blocking socket.
 
-        Addresses are tried one after another; the caller sets the deadline.
+        Of several addresses the first to connect is taken; the caller sets the deadline.
 
         Raises:
             OriginConnectError: the name does not resolve, every address is refused by the guard or by the origin.
@@ -100,15 +110,12 @@ class Dialer:
             raise OriginConnectError(
                 f"{host} resolves to no address that may be dialled: {refused} (EGRESS_DIAL_ALLOW exempts networks)"
             )
-        failure: OSError | None = None
-        for address, dial_port in checked:
-            try:
-                return await _connect(address, dial_port)
-            except OSError as error:
-                failure = error
-        # asyncio puts the address in place of the reason.
-        reason = os.strerror(failure.errno) if failure and failure.errno else type(failure).__name__
-        raise OriginConnectError(f"{host}: {reason}") from failure
+        try:
+            return await _first_connected(_interleaved(checked)[:MAX_ATTEMPTS])
+        except OSError as error:
+            # asyncio puts the address in place of the reason.
+            reason = os.strerror(error.errno) if error.errno else type(error).__name__
+            raise OriginConnectError(f"{host}: {reason}") from error
 
     async def _resolve(self, host: str, port: int) -> list[tuple[IPAddress, int]]:
         host, port = self.overrides.get((host, port), (host, port))
@@ -133,6 +140,59 @@ def _listed(addresses: list[str]) -> str:
     """Return the first few: how many there are is up to somebody's name server."""
     more = len(addresses) - MAX_LISTED_ADDRESSES
     return ", ".join(addresses[:MAX_LISTED_ADDRESSES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _interleaved(addresses: Iterable[tuple[IPAddress, int]]) -> list[tuple[IPAddress, int]]:
+    """Let the families take turns, beginning with the resolver's first one. Source: RFC 8305 section 4."""
+    families: dict[int, list[tuple[IPAddress, int]]] = {}
+    for entry in addresses:
+        families.setdefault(entry[0].version, []).append(entry)
+    return [entry for turn in zip_longest(*families.values()) for entry in turn if entry is not None]
+
+
+async def _first_connected(addresses: Iterable[tuple[IPAddress, int]]) -> socket.socket:
+    """Return the first socket that connects; the other attempts end, and what they opened is closed.
+
+    An attempt starts when the one before has failed or had its time (RFC 8305 section 5).
+
+    Raises:
+        OSError: every attempt failed; the most telling failure.
+
+    """
+    loop = asyncio.get_running_loop()
+    waiting = deque(addresses)
+    attempts: list[asyncio.Task[socket.socket]] = []  # in the order of their start
+    pending: set[asyncio.Task[socket.socket]] = set()
+    failure = OSError("no address to connect to")
+    due = 0.0
+    try:
+        while waiting or pending:
+            if waiting and (not attempts or attempts[-1].done() or loop.time() >= due):
+                attempts.append(loop.create_task(_connect(*waiting.popleft())))
+                pending.add(attempts[-1])
+                due = loop.time() + ATTEMPT_DELAY_SECONDS
+            patience = max(due - loop.time(), 0.0) if waiting else None
+            done, pending = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            for attempt in sorted(done, key=attempts.index):
+                try:
+                    sock = attempt.result()
+                except OSError as error:
+                    if not failure.errno or error.errno not in _NO_WAY_THERE:
+                        failure = error
+                else:
+                    attempts.remove(attempt)
+                    return sock
+        raise failure
+    finally:
+        for attempt in attempts:
+            attempt.cancel()
+            attempt.add_done_callback(_discard)
+
+
+def _discard(attempt: asyncio.Task[socket.socket]) -> None:
+    """Close the socket of an attempt that connected when it was not wanted any more."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
 
 
 async def _connect(address: IPAddress, port: int) -> socket.socket:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import os
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import asyncio
 
 
 class TrustRootsError(Exception):
@@ -58,6 +54,8 @@ _UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 """What OpenSSL, depending on its version, makes of an answer that is no TLS."""
 
+_REST_BYTES = 64 * 1024
+
 
 def tls_failure(error: OSError) -> str:
     """Return why a handshake with an origin failed, for the log."""
@@ -69,14 +67,18 @@ def tls_failure(error: OSError) -> str:
     return f"TLS failed: {reason.lower().replace('_', ' ') if reason.isupper() else reason}{hint}"
 
 
-def is_end_announced(transport: asyncio.BaseTransport | None) -> bool:
-    """Tell an orderly end of input from a cut: over TLS the end is announced by close_notify (RFC 8446 section 6.1)."""
-    ssl_object = transport.get_extra_info("ssl_object") if transport is not None else None
-    if ssl_object is None:
-        return True
+def rest_of_stream(ssl_object: ssl.SSLObject) -> tuple[bytes, bool]:
+    """Return what TLS still holds once the stream has ended, and whether the end was announced or is a cut.
+
+    It is announced by close_notify (RFC 8446 section 6.1). Both event loops drop what did not fit into a protocol's
+    buffer, or was not wanted yet, when the other side ends TCP.
+    """
+    parts: list[bytes] = []
     try:
-        return not ssl_object.read(1)
+        while part := ssl_object.read(_REST_BYTES):
+            parts.append(part)
     except ssl.SSLZeroReturnError:
-        return True
+        pass
     except ssl.SSLError:
-        return False
+        return b"".join(parts), False
+    return b"".join(parts), True

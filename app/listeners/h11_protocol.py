@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import h11
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.listeners.uvicorn_connection import MAX_PIPELINED_BYTES, describe, end_soon, lost, refuse
@@ -28,6 +29,19 @@ class _TargetRecorder(h11.Connection):
         return event
 
 
+class _Flow(FlowControl):
+    """Reads nothing more while much waits behind a request: uvicorn reads on whenever its body is asked for."""
+
+    def __init__(self, protocol: H11GatewayProtocol) -> None:
+        super().__init__(protocol.transport)
+        self._protocol = protocol
+
+    def resume_reading(self) -> None:
+        conn = self._protocol.conn
+        if conn.their_state is not h11.DONE or len(conn.trailing_data[0]) < MAX_PIPELINED_BYTES:
+            super().resume_reading()
+
+
 class H11GatewayProtocol(H11Protocol):
     """uvicorn's h11 protocol, with the connection and the request target published."""
 
@@ -37,10 +51,11 @@ class H11GatewayProtocol(H11Protocol):
         limit = self.config.h11_max_incomplete_event_size
         self.conn = _TargetRecorder(h11.SERVER, *(() if limit is None else (limit,)))
         self.conn.app_state = self.app_state
+        self.flow = _Flow(self)
 
     def handle_events(self) -> None:
         super().handle_events()
-        if self.conn.their_state is h11.DONE and len(self.conn.trailing_data[0]) < MAX_PIPELINED_BYTES:
+        if self.conn.their_state in {h11.IDLE, h11.DONE}:
             self.flow.resume_reading()  # behind a request that is being served; else nobody would notice a departure
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.flow_control import service_unavailable
+from uvicorn.protocols.http.flow_control import FlowControl, service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.listeners.response_cycle import GatewayCycle
@@ -25,6 +25,9 @@ from middleware.errors import (
     InvalidRequestError,
     MethodNotAllowedError,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sized
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([^ \r\n]+) HTTP/[0-9]\.[0-9]\r?\n")
 
@@ -59,6 +62,18 @@ class _BufferedReader(asyncio.BufferedProtocol):
         self._protocol.resume_writing()
 
 
+class _Flow(FlowControl):
+    """Reads nothing more while many requests wait: uvicorn reads on whenever one of them is answered."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if self.read_paused and len(self._waiting) <= MAX_PIPELINED:
+            super().resume_reading()
+
+
 class HttpToolsGatewayProtocol(HttpToolsProtocol):
     """Reads requests, and starts the application for each."""
 
@@ -71,6 +86,7 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self._scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -129,7 +145,7 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
             "state": {**self.app_state, TARGET: target},
         }
         keep_alive = version != "1.0" and parser.should_keep_alive()
-        expects = fields.get(b"expect", b"").lower() == b"100-continue"
+        expects = b"expect" in fields and version != "1.0" and fields[b"expect"].lower() == b"100-continue"
         before: Any = self.cycle  # none before the first request, whatever its annotation says
         self.cycle = cycle = GatewayCycle(self, scope, keep_alive=keep_alive, expects_continue=expects)
         app: Any = self.app

@@ -140,7 +140,8 @@ class GatewayCycle(RequestResponseCycle):
             if self.chunked_encoding:
                 fields = [*headers, (b"transfer-encoding", b"chunked")]
         closes = b"close" in named.get(b"connection", b"").lower()
-        if closes or self._until_close:
+        if closes or self._until_close or (self.waiting_for_100_continue and self.more_body):
+            # A caller that was refused without `100 Continue` may keep its body: nobody could tell what comes next.
             self.keep_alive = False
         if not self.keep_alive and not closes:
             fields = [*fields, (b"connection", b"close")]

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import gc
 import ipaddress
+import itertools
 import socket
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +24,8 @@ from tests.support.loops import in_each_loop, in_loop, until
 from tests.support.origins import serving
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.origins import Downstream
 
 FORBIDDEN = [
@@ -277,3 +285,249 @@ async def test_the_socket_is_connected_to_the_address() -> None:
             assert sock.getpeername() == ("127.0.0.1", origin.port)
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             await until(lambda: origin.accepted)
+
+
+# several addresses: RFC 8305
+
+
+def ip(address: str) -> dial.IPAddress:
+    return ipaddress.ip_address(address)
+
+
+class Attempts:
+    """Attempts that end when the test says so, each with a real socket."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, hasty: int = 0) -> None:
+        """Let the next attempt start beside each of the first `hasty` ones; the others have time without end."""
+        self.started: list[str] = []
+        self._hasty = hasty
+        self._monkeypatch = monkeypatch
+        self.sockets: list[socket.socket] = []
+        self.ends: list[asyncio.Future[None]] = []
+        monkeypatch.setattr(dial, "_connect", self._connect)
+        monkeypatch.setattr(dial, "ATTEMPT_DELAY_SECONDS", 0.001 if hasty else 3600.0)
+
+    async def _connect(self, address: dial.IPAddress, _: int) -> socket.socket:
+        sock = socket.socket()
+        self.started.append(str(address))
+        if len(self.started) == self._hasty:
+            self._monkeypatch.setattr(dial, "ATTEMPT_DELAY_SECONDS", 3600.0)
+        self.sockets.append(sock)
+        self.ends.append(asyncio.get_running_loop().create_future())
+        try:
+            await self.ends[-1]
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def connect(self, number: int) -> None:
+        self.ends[number].set_result(None)
+
+    def fail(self, number: int, code: int = errno.ECONNREFUSED) -> None:
+        self.ends[number].set_exception(OSError(code, "of the test"))
+
+    async def have_started(self, count: int) -> None:
+        await until(lambda: len(self.ends) == count)
+
+    def race(self, *addresses: str) -> asyncio.Task[socket.socket]:
+        return asyncio.create_task(dial._first_connected([(ip(address), 443) for address in addresses]))
+
+
+@in_loop
+async def test_the_families_take_turns_and_the_resolvers_first_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver = Resolver(monkeypatch, "2606:4700::1", "2606:4700::2", "2606:4700::3", "8.8.8.8", "127.0.0.1", "1.1.1.1")
+    resolver.dead = set(resolver.addresses)
+
+    with pytest.raises(OriginConnectError, match="Connection refused"):
+        await Dialer().dial("api.example.com", 443)
+    assert [address for address, _ in resolver.dialled] == [
+        "2606:4700::1",
+        "8.8.8.8",
+        "2606:4700::2",
+        "1.1.1.1",
+        "2606:4700::3",
+    ]
+
+
+@in_loop
+async def test_of_very_many_addresses_a_few_of_each_family_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = range(1, 31)
+    resolver = Resolver(monkeypatch, *(f"8.8.8.{n}" for n in numbers), *(f"2606:4700::{n}" for n in numbers))
+    resolver.dead = set(resolver.addresses)
+
+    with pytest.raises(OriginConnectError):
+        await Dialer().dial("many.example.com", 443)
+    families = [ip(address).version for address, _ in resolver.dialled]
+    assert families == [4, 6] * (dial.MAX_ATTEMPTS // 2)
+
+
+@in_each_loop
+async def test_an_attempt_starts_when_the_one_before_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = Attempts(monkeypatch)
+    race = attempts.race("8.8.8.8", "8.8.4.4", "1.1.1.1")
+
+    await attempts.have_started(1)
+    await asyncio.sleep(0.01)
+    assert attempts.started == ["8.8.8.8"]
+    attempts.fail(0)
+    await attempts.have_started(2)
+    attempts.connect(1)
+    with await race as sock:
+        assert sock is attempts.sockets[1]
+    assert attempts.started == ["8.8.8.8", "8.8.4.4"]
+
+
+@in_each_loop
+async def test_an_attempt_starts_beside_one_that_has_had_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = Attempts(monkeypatch, hasty=2)
+    race = attempts.race("8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1")
+
+    await attempts.have_started(3)
+    assert attempts.started == ["8.8.8.8", "8.8.4.4", "1.1.1.1"]
+    attempts.fail(0)  # an older one: the newest keeps its time to itself
+    await asyncio.sleep(0.01)
+    assert len(attempts.started) == 3
+    attempts.fail(2)
+    await attempts.have_started(4)
+    attempts.connect(1)
+    with await race as sock:
+        assert sock is attempts.sockets[1]
+        await until(lambda: attempts.sockets[3].fileno() == -1)
+    assert attempts.ends[3].cancelled()
+
+
+@in_each_loop
+async def test_of_two_that_connect_at_the_same_time_the_earlier_is_taken_and_the_other_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attempts = Attempts(monkeypatch, hasty=1)
+    race = attempts.race("8.8.8.8", "2606:4700::1")
+
+    await attempts.have_started(2)
+    attempts.connect(1)
+    attempts.connect(0)
+    with await race as sock:
+        assert sock is attempts.sockets[0]
+        await until(lambda: attempts.sockets[1].fileno() == -1)
+
+
+@in_each_loop
+async def test_one_that_connects_when_the_dial_is_given_up_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = Attempts(monkeypatch, hasty=1)
+    race = attempts.race("8.8.8.8", "2606:4700::1")
+
+    await attempts.have_started(2)
+    attempts.connect(1)
+    race.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await race
+    await until(lambda: [sock.fileno() for sock in attempts.sockets] == [-1, -1])
+
+
+@pytest.mark.parametrize(
+    ("codes", "reason"),
+    [
+        ((errno.ECONNREFUSED, errno.ENETUNREACH), "Connection refused"),
+        ((errno.ENETUNREACH, errno.ECONNREFUSED), "Connection refused"),
+        ((errno.ECONNREFUSED, errno.ECONNRESET), "Connection reset by peer"),
+        ((errno.ENETUNREACH, errno.EADDRNOTAVAIL), "Network is unreachable"),
+    ],
+)
+@in_loop
+async def test_of_several_failures_the_last_that_tells_of_the_origin_is_named(
+    codes: tuple[int, int], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Resolver(monkeypatch, "8.8.8.8", "2606:4700::1")
+    attempts = Attempts(monkeypatch)
+    dialling = asyncio.create_task(Dialer().dial("dead.example.com", 443))
+
+    for number, code in enumerate(codes):
+        await attempts.have_started(number + 1)
+        attempts.fail(number, code)
+    with pytest.raises(OriginConnectError, match=rf"^dead\.example\.com: {reason}$"):
+        await dialling
+
+
+class Loopback:
+    """Ports that answer, that refuse and that never answer."""
+
+    def __init__(self, stack: contextlib.ExitStack, host: str = "127.0.0.1") -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.address = ip(host)
+        live, dead, full = (stack.enter_context(socket.socket(family)) for _ in range(3))
+        for sock in (live, dead, full):
+            sock.bind((host, 0))
+        live.listen(128)
+        full.listen(0)
+        for _ in range(4):  # its backlog is full: what comes next is dropped
+            filler = stack.enter_context(socket.socket(family))
+            filler.setblocking(False)  # noqa: FBT003  its signature
+            filler.connect_ex(full.getsockname())
+        self.live, self.dead, self.full = (sock.getsockname()[1] for sock in (live, dead, full))
+
+
+@pytest.fixture
+def loopback() -> Iterator[Loopback]:
+    with contextlib.ExitStack() as stack:
+        yield Loopback(stack)
+
+
+@pytest.fixture
+def loopback6() -> Iterator[Loopback]:
+    with contextlib.ExitStack() as stack:
+        try:
+            ports = Loopback(stack, "::1")
+        except OSError as error:
+            pytest.skip(f"no IPv6 on loopback: {error}")
+        yield ports
+
+
+@in_each_loop
+async def test_a_family_that_never_answers_is_not_waited_for(
+    loopback: Loopback, loopback6: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial, "ATTEMPT_DELAY_SECONDS", 0.001)
+
+    for silent, answering in ((loopback, loopback6), (loopback6, loopback)):
+        addresses = [(silent.address, silent.full), (answering.address, answering.live)]
+        with await dial._first_connected(addresses) as sock:
+            assert sock.getpeername()[:2] == (str(answering.address), answering.live)
+
+
+@in_each_loop
+async def test_a_refused_family_costs_no_delay(
+    loopback: Loopback, loopback6: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial, "ATTEMPT_DELAY_SECONDS", 3600.0)
+
+    addresses = [(loopback6.address, loopback6.dead), (loopback.address, loopback.live)]
+    with await dial._first_connected(addresses) as sock:
+        assert sock.getpeername() == ("127.0.0.1", loopback.live)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="open sockets are counted in /proc")
+@in_each_loop
+async def test_a_dial_that_ends_at_any_moment_leaves_no_socket_open(
+    loopback: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dial, "ATTEMPT_DELAY_SECONDS", 0.0)
+    ports = (loopback.full, loopback.dead, loopback.live)
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError):  # whatever a loop opens for its first connection is open now
+        await dial._first_connected([(loopback.address, loopback.dead)])
+    before = _open_files()
+
+    for chosen, steps in itertools.product(itertools.product(ports, repeat=2), range(10)):
+        task = loop.create_task(dial._first_connected([(loopback.address, port) for port in chosen]))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, OSError):
+            (await task).close()
+    gc.collect()
+    await until(lambda: _open_files() == before)
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import ssl
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,7 @@ from tests.support.origins import echo, serving
 from tests.support.tls import MESH, authority, server_context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from app.backends.response import ResponseReader
@@ -406,6 +408,64 @@ async def test_a_large_answer_arrives_over_tls_as_it_was_sent(trusting: ssl.SSLC
         for _ in range(3):
             assert await get(transport) == body
         assert origin.accepted == 1
+
+
+@contextmanager
+def ending_at_once(answer: bytes, *, announced: bool) -> Iterator[int]:
+    """Run an origin that answers once and ends TCP behind it, as most do; asyncio would wait for the other side."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10.0)
+
+        def serve() -> None:
+            with server_context(ORIGIN).wrap_socket(listener.accept()[0], server_side=True) as sock:
+                while not sock.recv(65536).endswith(b"\r\n\r\n"):
+                    pass
+                sock.sendall(answer)
+                sock.settimeout(0.0)
+                with suppress(OSError):
+                    if announced:
+                        sock.unwrap()  # sends close_notify, and does not wait for the other one
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            thread.join()
+
+
+@pytest.mark.parametrize("size", [100_000, 200_000, 400_000, 1_000_000])
+@pytest.mark.parametrize("field", ["content-length: %d", "connection: close"])
+@pytest.mark.parametrize("slowly", [False, True], ids=["read at once", "read slowly"])
+@in_each_loop
+async def test_of_an_answer_whose_connection_ends_behind_it_nothing_is_lost(
+    size: int, field: str, trusting: ssl.SSLContext, *, slowly: bool
+) -> None:
+    """The event loops drop what TLS still holds when TCP ends: what did not fit into the buffer, or had to wait."""
+    line = field % size if "%" in field else field
+    head = f"HTTP/1.1 200 OK\r\n{line}\r\n\r\n".encode()
+    with ending_at_once(head + b"x" * size, announced=True) as port:
+        async with opened(port, trusting) as transport:
+            response = await transport.exchange("GET", "/", HEADERS)
+            if slowly:
+                await asyncio.sleep(0.05)  # for the end to come
+
+            assert len(await content(response)) == size
+
+
+@pytest.mark.parametrize("slowly", [False, True], ids=["read at once", "read slowly"])
+@in_each_loop
+async def test_an_end_that_tls_did_not_announce_is_a_cut_whatever_it_still_held(
+    trusting: ssl.SSLContext, *, slowly: bool
+) -> None:
+    with ending_at_once(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 200_000, announced=False) as port:
+        async with opened(port, trusting) as transport:
+            response = await transport.exchange("GET", "/", HEADERS)
+            if slowly:
+                await asyncio.sleep(0.05)
+
+            with pytest.raises(OriginProtocolError):
+                await content(response)
 
 
 def tls_1_1() -> ssl.SSLContext:

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.listeners import uvicorn_hook
-from app.listeners.uvicorn_connection import READ_BUFFER, REFUSED, tls_extension
+from app.listeners.uvicorn_connection import MAX_PIPELINED, MAX_PIPELINED_BYTES, READ_BUFFER, REFUSED, tls_extension
 from app.listeners.uvicorn_hook import SERVER_CONFIG, install
 from middleware.context import CONNECTION, TARGET, Connection
 from tests.support.loops import in_loop, until
@@ -322,6 +322,81 @@ async def test_an_upgrade_reaches_the_application_as_a_plain_request(parser: str
     scope = await listener.got(1)
     assert scope["type"] == "http"
     assert (b"upgrade", b"websocket") in scope["headers"]
+    end([protocol])
+
+
+@in_loop
+async def test_while_many_requests_wait_nothing_more_is_read() -> None:
+    listener = Listener("httptools")
+    listener.answering.clear()
+    transport = KeepingTransport(svid(TEAM_A))
+    protocol = cast("Any", listener.connect(transport))
+    waiting_when_read: list[int] = []
+    transport.resume_reading = lambda: waiting_when_read.append(len(protocol.pipeline))  # type: ignore[method-assign]
+
+    protocol.data_received(REQUEST * (MAX_PIPELINED + 5))
+    assert protocol.flow.read_paused
+    listener.answering.set()
+    await until(lambda: transport.written.count(b"ok") == MAX_PIPELINED + 5)
+
+    assert waiting_when_read == [MAX_PIPELINED]
+    end([protocol])
+
+
+@in_loop
+async def test_while_much_waits_behind_a_request_h11_reads_nothing_more_whatever_the_application_asks() -> None:
+    class Reading(Listener):
+        async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await receive()
+            await super()._app(scope, receive, send)
+
+    listener = Reading("h11")
+    transport = KeepingTransport(svid(TEAM_A))
+    protocol = cast("Any", listener.connect(transport))
+    waiting_when_read: list[int] = []
+    transport.resume_reading = lambda: waiting_when_read.append(  # type: ignore[method-assign]
+        len(protocol.conn.trailing_data[0])
+    )
+    count = 2 * MAX_PIPELINED_BYTES // len(REQUEST)
+
+    protocol.data_received(REQUEST * count)
+    await until(lambda: transport.written.count(b"ok") == count)
+
+    assert waiting_when_read
+    assert max(waiting_when_read) < MAX_PIPELINED_BYTES
+    end([protocol])
+
+
+EXPECTING = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+
+
+@pytest.mark.parametrize(("sent", "closes"), [(EXPECTING, True), (EXPECTING + b"hi", False)])
+@in_loop
+async def test_a_caller_that_was_not_told_to_go_on_and_may_keep_its_body_is_let_go(
+    sent: bytes, *, closes: bool
+) -> None:
+    listener = Listener("httptools")
+    transport = KeepingTransport(svid(TEAM_A))
+    protocol = listener.connect(transport)
+
+    protocol.data_received(sent)
+    await until(lambda: transport.written.endswith(b"ok"))
+
+    assert (b"\r\nconnection: close\r\n" in transport.written, transport.closed) == (closes, closes)
+    end([protocol])
+
+
+@in_loop
+async def test_a_caller_that_speaks_http_1_0_is_not_told_to_go_on() -> None:
+    listener = Listener("httptools")
+    listener.answering.clear()
+    transport = KeepingTransport(svid(TEAM_A))
+    protocol = cast("Any", listener.connect(transport))
+
+    protocol.data_received(EXPECTING.replace(b"HTTP/1.1", b"HTTP/1.0"))
+    assert not protocol.cycle.waiting_for_100_continue
+    listener.answering.set()
+    await until(lambda: transport.closed)
     end([protocol])
 
 
