@@ -160,6 +160,11 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
         if len(self.pipeline) > MAX_PIPELINED:
             self.flow.pause_reading()  # not sooner: else nobody would notice that the caller left
 
+    def on_body(self, body: bytes) -> None:
+        cycle: Any = self.cycle
+        if not cycle.response_complete:
+            cycle.take_in(body)
+
     def on_message_complete(self) -> None:
         cycle: Any = self.cycle
         cycle.more_body = False

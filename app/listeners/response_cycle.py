@@ -7,6 +7,7 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class GatewayCycle(RequestResponseCycle):
     response_complete = False
     chunked_encoding = None
     expected_content_length = 0
+    _waiting_bytes = 0
     _head = b""
     """What was not written yet."""
     task: asyncio.Task[None]
@@ -70,13 +72,13 @@ class GatewayCycle(RequestResponseCycle):
         self.done = protocol.done
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expects_continue
-        self.body = bytearray()
+        self._parts: list[bytes] = []
 
     @cached_property
     def message_event(self) -> asyncio.Event:  # type: ignore[override]  # uvicorn makes one for each request
         """Set when there is something to `receive`; most requests never ask."""
         event = asyncio.Event()
-        if self.body or not self.more_body or self.disconnected or self.response_complete:
+        if self._parts or not self.more_body or self.disconnected or self.response_complete:
             event.set()
         return event
 
@@ -84,6 +86,29 @@ class GatewayCycle(RequestResponseCycle):
         """Wake whoever waits in `receive`."""
         if "message_event" in self.__dict__:
             self.message_event.set()
+
+    def take_in(self, part: bytes) -> None:
+        """Keep a part of the request's body until it is asked for, and read no more while much is kept."""
+        self._parts.append(part)
+        self._waiting_bytes += len(part)
+        if self._waiting_bytes > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.notify()
+
+    async def receive(self) -> Any:
+        """Return the next part of the request's body as it was read, without uvicorn's copies, or the end."""
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        parts, self._parts, self._waiting_bytes = self._parts, [], 0
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def run_asgi(self, app: Any) -> None:
         """Run the application. Its layers answer every error; one that gets here ends the connection."""

@@ -25,7 +25,7 @@ It takes the connection and the problem, and returns the decision id.
 
 READ_BUFFER = "egress.read_buffer"
 """Key in the lifespan's `scope["state"]`: a `bytearray` that connections read into."""
-READ_BUFFER_BYTES = 64 * 1024
+READ_BUFFER_BYTES = 256 * 1024
 IDLE_CLOSE_SECONDS = 2.0
 """How long an idle caller may take to confirm the end of TLS when the gateway ends; asyncio would give it 30 s."""
 _TLS_VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
