@@ -40,6 +40,7 @@ class _BufferedReader(asyncio.BufferedProtocol):
 
     def __init__(self, protocol: HttpToolsGatewayProtocol, buffer: bytearray) -> None:
         self._protocol = protocol
+        self._data_received = protocol.data_received
         self._view = memoryview(buffer)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  asyncio's signature
@@ -47,7 +48,7 @@ class _BufferedReader(asyncio.BufferedProtocol):
         return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._protocol.data_received(self._view[:nbytes])
+        self._data_received(self._view[:nbytes])
 
     def eof_received(self) -> None:
         self._protocol.eof_received()
