@@ -41,8 +41,8 @@ class OriginConnection(asyncio.BufferedProtocol):
         self.endpoint = ""
         """Address and port that was dialled."""
         self._transport: asyncio.Transport | None = None
-        self._loop = asyncio.get_running_loop()
-        self.made_at = self._loop.time()
+        self.loop = asyncio.get_running_loop()
+        self.made_at = self.loop.time()
         """The event loop's time when it was made, in seconds."""
         self._view = memoryview(buffer)
         self._on_closed = on_closed
@@ -161,7 +161,7 @@ class OriginConnection(asyncio.BufferedProtocol):
         """
         self.write(data)
         while self._write_paused and not self._closed:
-            self._writable = self._loop.create_future()
+            self._writable = self.loop.create_future()
             await self._writable
         if self._closed:
             raise OriginWriteError("the origin closed the connection")
@@ -179,7 +179,7 @@ class OriginConnection(asyncio.BufferedProtocol):
                 raise response.error
             if self._closed or self._eof:
                 raise OriginProtocolError("the origin closed the connection before its answer")
-            self._reader = self._loop.create_future()
+            self._reader = self.loop.create_future()
             await self._reader
         return response
 
@@ -205,7 +205,7 @@ class OriginConnection(asyncio.BufferedProtocol):
                 raise response.error
             if self._closed or self._eof:
                 raise OriginProtocolError("the origin closed the connection within its answer")
-            self._reader = self._loop.create_future()
+            self._reader = self.loop.create_future()
             await self._reader
 
     async def read_body(self) -> bytes:

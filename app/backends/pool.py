@@ -89,7 +89,7 @@ class ConnectionPool:
 
     def release(self, connection: OriginConnection) -> None:
         """Take a connection back that carries nothing any more: for whoever waits, or for a while."""
-        loop = asyncio.get_running_loop()
+        loop = connection.loop
         now = loop.time()
         if self._closed or now - connection.made_at > MAX_AGE_SECONDS:
             connection.abort()

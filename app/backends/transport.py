@@ -166,14 +166,16 @@ class OriginTransport(httpx.AsyncBaseTransport):
             upload: asyncio.Task[None] | None = None
             sent = False
             try:
-                connection.begin(method)
+                response = connection.begin(method)
                 connection.write(head)
                 sent = True
                 if body is not None:
                     chunked = any(name == b"transfer-encoding" for name, _ in headers)
                     upload = asyncio.create_task(_upload(connection, body, timeouts.get("write"), chunked=chunked))
-                read = timeouts.get("read")
-                response = await (_read_head(connection, upload, read) if read else connection.read_head())
+                if read := timeouts.get("read"):
+                    await _read_head(connection, upload, read)
+                else:
+                    await connection.read_head()
                 return OriginResponse(self._pool, connection, response, upload)
             except BaseException as error:
                 if upload is not None:
@@ -217,16 +219,14 @@ def _request_head(method: str, target: str, headers: RawHeaders) -> bytes:
     return head
 
 
-async def _read_head(
-    connection: OriginConnection, upload: asyncio.Task[None] | None, read_timeout: float
-) -> ResponseReader:
+async def _read_head(connection: OriginConnection, upload: asyncio.Task[None] | None, read_timeout: float) -> None:
     """Wait for the head, with a limit that begins once the request is sent."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(read_timeout if upload is None else None) as deadline:
             if upload is not None:
                 upload.add_done_callback(lambda _: deadline.reschedule(loop.time() + read_timeout))
-            return await connection.read_head()
+            await connection.read_head()
     except TimeoutError:
         raise OriginReadTimeoutError("no answer within the read timeout") from None
 

@@ -133,7 +133,7 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
             raise InvalidRequestError("a transfer coding other than chunked")
         version = parser.get_http_version()
         # What is judged is the target as it was received, which is published; this is what ASGI wants beside it.
-        path, _, query = (target if target.startswith(b"/") else b"/").partition(b"?")
+        path, _, query = target.partition(b"?")
         text = path.decode("latin-1")
         scope = {
             **self._scope,

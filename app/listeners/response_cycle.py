@@ -164,7 +164,7 @@ class GatewayCycle(RequestResponseCycle):
             self.chunked_encoding = not self._until_close
             if self.chunked_encoding:
                 fields = [*headers, (b"transfer-encoding", b"chunked")]
-        closes = b"close" in named.get(b"connection", b"").lower()
+        closes = b"connection" in named and b"close" in named[b"connection"].lower()
         if closes or self._until_close or (self.waiting_for_100_continue and self.more_body):
             # A caller that was refused without `100 Continue` may keep its body: nobody could tell what comes next.
             self.keep_alive = False

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from config.cel import Expression
     from config.cel.analysis import Keys
 
-MAX_CACHED_PEERS: Final = 1024
+MAX_CACHED_PEERS: Final = 4096
 """Callers whose view of a rule set is kept; the one that came first goes first."""
 
 PATH_ATTRIBUTES: Final = frozenset({"request", "request.path", "request.uri", "request.pathAndQuery"})
