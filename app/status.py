@@ -88,4 +88,5 @@ async def listen(app: Starlette, address: tuple[str, int]) -> asyncio.Server:
             protocol, host, port, family=family, reuse_port=shared or None
         )
     except OSError as error:
-        raise ListenError(f"{host}:{port} cannot be listened on: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise ListenError(f"EGRESS_STATUS_LISTEN={host}:{port} cannot be listened on: {reason}") from error

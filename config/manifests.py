@@ -143,7 +143,11 @@ def find_files(paths: Sequence[str]) -> tuple[list[Path], list[Finding]]:
             files[path] = None
         else:
             findings.append(
-                Finding("config-not-found", f"EGRESS_CONFIG names {name!r}, which does not exist", hint="correct it")
+                Finding(
+                    "config-not-found",
+                    f"EGRESS_CONFIG names {name!r}, which does not exist",
+                    hint="set it to files and directories, with : between them; without it, it is /etc/egress-gateway",
+                )
             )
     if not files and not findings:
         findings.append(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationMiddleware:
-    """Stop a request that its route's policy does not allow, before the body is read."""
+    """Stop a request that its route's policy does not allow; its body is read before only where a rule names it."""
 
     app: ASGIApp
 

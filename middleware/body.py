@@ -35,6 +35,7 @@ class BodyMiddleware:
                 raise DownstreamClosedError("the caller left within its request")
             parts.append(message.get("body", b""))
             size += len(parts[-1])
+            context.bytes_in = size
             more = message.get("more_body", False)
         read = b"".join(parts)
         attributes.body = read[:MAX_BODY_BYTES]
@@ -45,6 +46,7 @@ class BodyMiddleware:
             nonlocal kept
             if kept is not None:
                 message, kept = kept, None
+                context.bytes_in = 0  # whoever is handed this counts it
                 return message
             return await receive()
 

@@ -47,6 +47,6 @@ class IdentityMiddleware:
         except InvalidSvidError as error:
             raise IdentityRequiredError(str(error)) from None
         if peer.spiffe_id.trust_domain not in self.trust_domains:
-            raise IdentityRequiredError("the trust domain is not accepted")
+            raise IdentityRequiredError(f"the trust domain of {peer.uri} is not among EGRESS_TRUST_DOMAINS")
         connection.peer = peer
         return peer

@@ -88,8 +88,10 @@ def _route(scope: Scope, context: RequestContext) -> None:
         context.snapshot.gateway,
     )
     virtual_host = context.snapshot.find(host)
-    if virtual_host is None or not virtual_host.accepts_port(port):
-        raise RouteNotFoundError("no service has this host and port")
+    if virtual_host is None:
+        raise RouteNotFoundError("no service has this host")
+    if not virtual_host.accepts_port(port):
+        raise RouteNotFoundError(f"the service has no port {port}")
     context.route = route = virtual_host.route
     attributes.route = route.name
     attributes.backend = route.backend.name if route.backend else ""

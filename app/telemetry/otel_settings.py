@@ -66,9 +66,9 @@ class ExportSettings:
 
     @property
     def place(self) -> str:
-        """Host and port, for the log: a URL may hold a password."""
+        """The URL for the log: without userinfo and query, which may hold a password."""
         parts = urlsplit(self.url)
-        return parts.netloc.rpartition("@")[2]
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import stat
@@ -10,6 +11,8 @@ import threading
 import time
 from collections import deque
 from typing import Protocol
+
+logger = logging.getLogger("egress")
 
 BATCH_SECONDS = 0.05
 """How long lines are gathered before one write. A line is out within 0.2 s of the end of its response."""
@@ -52,7 +55,7 @@ class FileSink:
         # Several workers may share a pipe: a write of more than this could be mixed with another's.
         self._atomic_bytes = select.PIPE_BUF if stat.S_ISFIFO(os.fstat(fd).st_mode) else FILE_WRITE_BYTES
         self._news = threading.Event()
-        self._closing = False
+        self._closing = self._failing = False
         self.dropped = 0
         """Lines that were lost because the log could not be written."""
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
@@ -72,6 +75,8 @@ class FileSink:
         self._closing = True
         self._news.set()
         self._thread.join(timeout=2.0)
+        if self.dropped:
+            logger.error("%d lines of the access log were lost", self.dropped)
         if self._owned and not self._thread.is_alive():
             os.close(self._fd)
 
@@ -102,9 +107,16 @@ class FileSink:
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
-        except OSError:
+        except OSError as error:
             # A closed pipe or a full disk stops the log, not the traffic.
             self.dropped += len(lines)
+            if not self._failing:
+                self._failing = True
+                logger.warning("the access log cannot be written: %s; its lines are lost until it can", error.strerror)
+        else:
+            if self._failing:
+                self._failing = False
+                logger.warning("the access log is written again; %d lines were lost so far", self.dropped)
 
 
 def open_sink(destination: str) -> LineSink:

@@ -149,7 +149,7 @@ class SpanExporter:
                 self._lost += rejected
                 self._log.working(self.dropped, rejected)
                 return True
-            self._log.failing(outcome.problem)
+            self._log.failing(outcome)
             if not outcome.retry:
                 return False
             self._resume = time.monotonic() + self._pause(outcome)
@@ -200,15 +200,12 @@ class _StateLog:
         self._told: dict[str, float] = {}
         self._overflowed = 0
 
-    def failing(self, problem: str) -> None:
+    def failing(self, outcome: _Outcome) -> None:
         if not self._failing and self._due("failing"):
             self._failing = True
-            logger.warning(
-                "traces cannot be exported to %s: %s; up to %d spans wait, further ones are dropped",
-                self._settings.place,
-                problem,
-                self._settings.max_queue,
-            )
+            waiting = f"up to {self._settings.max_queue} spans wait, further ones are dropped"
+            effect = waiting if outcome.retry else "such batches are dropped; check the URL and what listens there"
+            logger.warning("traces cannot be exported to %s: %s; %s", self._settings.place, outcome.problem, effect)
 
     def working(self, dropped: int, rejected: int) -> None:
         if self._failing:

@@ -90,7 +90,7 @@ def test_a_status_port_that_is_taken_is_named(tmp_path: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         message = start(settings(manifests(tmp_path), status_listen=address))
 
-    assert message.startswith(f"{address} cannot be listened on: ")
+    assert message.startswith(f"EGRESS_STATUS_LISTEN={address} cannot be listened on: ")
 
 
 def test_trust_roots_that_cannot_be_loaded_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

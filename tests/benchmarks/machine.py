@@ -49,7 +49,8 @@ class Build:
         )
 
     def __str__(self) -> str:
-        built = [f"{name} {'yes' if value else 'not declared'}" for name, value in (("PGO", self.pgo), ("LTO", self.lto))]
+        declared = (("PGO", self.pgo), ("LTO", self.lto))  # Debian builds with both, and does not say so
+        built = [f"{name} {'yes' if value else 'not declared'}" for name, value in declared]
         odd = {"debug build": self.debug, "free-threaded": self.free_threaded, "TRACED": self.traced}
         parts = [self.implementation, *built, *(name for name, holds in odd.items() if holds)]
         return ", ".join([*parts, f"uvloop {self.uvloop}", f"httptools {self.httptools}"])

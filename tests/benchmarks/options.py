@@ -137,7 +137,14 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     add("--output", type=Path, default=default.output, help="directory of the reports")
     add("--environments", type=Path, default=default.environments, help="where the peers are installed")
     add("--micro", action="store_true", help="run the micro-benchmarks first")
-    add("--hbone", type=_later, nargs="?", const="on", default="off", help="call through the HBONE listener")
+    add(
+        "--hbone",
+        type=_later,
+        nargs="?",
+        const="on",
+        default="off",
+        help="the HBONE listener: not available yet",
+    )
     given = parser.parse_args(arguments)
     if (limit := most_connections()) < max(given.idle, given.connections):
         parser.error(f"only {limit:,} connections can be open here: `ulimit -Hn` or net.ipv4.ip_local_port_range")

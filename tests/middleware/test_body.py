@@ -75,6 +75,27 @@ async def test_a_body_that_a_rule_names_is_read_and_passed_on() -> None:
 
 
 @in_loop
+async def test_what_was_read_counts_where_the_request_goes_no_further_and_once_where_it_does() -> None:
+    expression = compile_expression('request.body == b""', strict_headers=True)
+    authorization = Authorization.of([Rule("ns/p#0", Action.ALLOW, expression)])
+    context = RequestContext(Snapshot("0" * 12, "ns/gateway"), Connection("", 0, "", 0, "https"), {})
+    context.route = Route("ns/route", authorization, reads_body=True)
+    context.attributes = RequestAttributes(PEER, "POST", "h", "/")
+
+    async def refuse(_: Scope, __: Receive, ___: Send) -> None:
+        assert context.bytes_in == 5
+
+    async def send(_: Message) -> None:
+        raise AssertionError("nothing is sent here")
+
+    await BodyMiddleware(refuse)({CONTEXT: context}, Caller(b"ab", b"cde"), send)
+
+    assert context.bytes_in == 5
+    _, passed, _ = await passed_on(Caller(b"ab", b"cde"), 'request.body == b""')
+    assert passed.bytes_in == 0  # whoever reads it on counts it
+
+
+@in_loop
 async def test_a_body_that_no_rule_names_is_not_touched() -> None:
     body, context, taken = await passed_on(Caller(b"a", b"b"), 'request.method == "POST"')
 

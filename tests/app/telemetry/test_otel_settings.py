@@ -187,7 +187,7 @@ def test_a_faulty_header_is_not_repeated(headers: str) -> None:
 def test_secrets_are_in_no_text_of_the_settings() -> None:
     settings = on(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://u:{SECRET}@c:1", OTEL_EXPORTER_OTLP_HEADERS=f"a={SECRET}")
 
-    assert settings.export.place == "c:1"
+    assert settings.export.place == "http://c:1/v1/traces"
     assert SECRET not in repr(settings)
 
 

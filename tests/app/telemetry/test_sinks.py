@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -45,16 +46,36 @@ def test_lines_are_written_without_waiting_for_the_end() -> None:
     assert sink.dropped == 0
 
 
-def test_a_closed_pipe_stops_the_log_not_the_traffic() -> None:
+def test_a_closed_pipe_stops_the_log_not_the_traffic_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     read, write = os.pipe()
     os.close(read)
     sink = FileSink(write, owned=True)
 
-    sink.write(b"one\n")
-    sink.write(b"two\n")
-    sink.close()
+    with caplog.at_level(logging.WARNING, "egress"):
+        sink.write(b"one\n")
+        sink.write(b"two\n")
+        sink.close()
 
     assert sink.dropped == 2
+    first, last = (record.getMessage() for record in caplog.records)
+    assert first == "the access log cannot be written: Broken pipe; its lines are lost until it can"
+    assert last == "2 lines of the access log were lost"
+
+
+def test_a_log_that_can_be_written_again_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    read, write = os.pipe()
+    sink = FileSink(write, owned=True)
+    sink._fd = -1
+    with caplog.at_level(logging.WARNING, "egress"):
+        sink._write([b"lost\n", b"lost\n"])
+        sink._fd = write
+        sink._write([b"kept\n"])
+    sink.close()
+    os.close(read)
+
+    assert [record.getMessage() for record in caplog.records][1] == (
+        "the access log is written again; 2 lines were lost so far"
+    )
 
 
 def test_while_the_reader_is_slow_lines_are_kept_up_to_a_number_and_counted_beyond(
