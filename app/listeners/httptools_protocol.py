@@ -55,6 +55,8 @@ class _BufferedReader(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._protocol.connection_lost(exc)
+        # Under TLS, both event loops keep this reader's methods: with the protocol they would hold all that TLS takes.
+        del self._protocol, self._data_received
 
     def pause_writing(self) -> None:
         self._protocol.pause_writing()

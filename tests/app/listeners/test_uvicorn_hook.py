@@ -83,6 +83,7 @@ class KeepingTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol: asyncio.BaseProtocol | None = protocol
+        self.kept = getattr(protocol, "get_buffer", None)  # as both event loops do under TLS, to the very end
 
 
 class Listener:
@@ -415,7 +416,8 @@ async def test_a_lost_connection_is_freed_without_a_search_for_cycles() -> None:
             protocol.data_received(REQUEST)
             await listener.got(number)
             await asyncio.sleep(0)
-        protocol.connection_lost(None)
+        assert transport.protocol is not None
+        transport.protocol.connection_lost(None)
         transport.protocol = None  # as event loops do
         del protocol, transport
         listener.scopes.clear()
