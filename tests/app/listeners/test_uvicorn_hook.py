@@ -401,6 +401,28 @@ async def test_a_caller_that_speaks_http_1_0_is_not_told_to_go_on() -> None:
     end([protocol])
 
 
+@PARSERS
+@pytest.mark.parametrize("began", [b"", b"\r\n", REQUEST])
+@in_loop
+async def test_an_idle_connection_is_closed_though_it_never_asked(parser: str, began: bytes) -> None:
+    listener = Listener(parser)
+    listener.config.timeout_keep_alive = cast("Any", 0.05)
+    transport = KeepingTransport(svid(TEAM_A))
+    protocol = listener.connect(transport)
+    listener.answering.clear()
+    if began == REQUEST:
+        protocol.data_received(began)
+        await listener.got(1)
+        await asyncio.sleep(0.1)
+        assert not transport.closed, "an answer that takes longer than the connection may be idle"
+        listener.answering.set()
+    elif parser == "httptools":
+        protocol.data_received(began)  # h11 stops its timer with the first byte
+
+    await until(lambda: transport.closed)
+    end([protocol])
+
+
 # the preparation
 
 
