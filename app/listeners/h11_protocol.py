@@ -64,6 +64,8 @@ class H11GatewayProtocol(H11Protocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         lost(self)
+        # They hold this protocol, and all that TLS takes: see `HttpToolsGatewayProtocol`.
+        self.cycle = self.flow = None  # type: ignore[assignment]
 
     def shutdown(self) -> None:
         if not self.transport.is_closing():  # closing twice makes asyncio forget the TLS connection, and never end it
