@@ -7,10 +7,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.backends.errors import OriginConnectError, OriginError
+from app.backends.errors import OriginConnectError, OriginError, OriginRequestError
 from middleware.context import CONTEXT
 from middleware.errors import (
     DownstreamClosedError,
+    InvalidRequestError,
     NoValidBackendError,
     UpstreamAbortedError,
     UpstreamConnectError,
@@ -71,6 +72,8 @@ class Forward:
                 response.close()
         except OriginConnectError as error:
             raise UpstreamConnectError(str(error)) from error
+        except OriginRequestError as error:  # h11 lets controls pass that policy's own values never hold
+            raise InvalidRequestError(str(error)) from error
         except OriginError as error:
             kind = UpstreamProtocolError if context.status is None else UpstreamAbortedError
             raise kind(str(error)) from error

@@ -96,6 +96,8 @@ class OriginConnection(asyncio.BufferedProtocol):
             self._response.fail(OriginProtocolError(f"the connection was lost: {type(exc).__name__}"))
         self._end_of_input()
         self._ended()
+        # Both event loops keep methods of this protocol: with its transport they would hold all that TLS takes.
+        self._transport = None
 
     def pause_writing(self) -> None:
         """Make `send` wait."""
@@ -111,8 +113,8 @@ class OriginConnection(asyncio.BufferedProtocol):
 
     @property
     def is_made(self) -> bool:
-        """Whether there is a transport, which owns the socket."""
-        return self._transport is not None
+        """Whether there is, or was, a transport, which owns the socket."""
+        return self._transport is not None or self._closed
 
     @property
     def is_reusable(self) -> bool:

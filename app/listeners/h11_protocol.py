@@ -52,6 +52,8 @@ class H11GatewayProtocol(H11Protocol):
         self.conn = _TargetRecorder(h11.SERVER, *(() if limit is None else (limit,)))
         self.conn.app_state = self.app_state
         self.flow = _Flow(self)
+        # uvicorn begins with the first answer: a caller may never send a request.
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def handle_events(self) -> None:
         super().handle_events()
@@ -60,7 +62,10 @@ class H11GatewayProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
         lost(self)
+        # They hold this protocol, and all that TLS takes: see `HttpToolsGatewayProtocol`.
+        self.cycle = self.flow = None  # type: ignore[assignment]
 
     def shutdown(self) -> None:
         if not self.transport.is_closing():  # closing twice makes asyncio forget the TLS connection, and never end it

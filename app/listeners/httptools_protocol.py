@@ -55,6 +55,8 @@ class _BufferedReader(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._protocol.connection_lost(exc)
+        # Under TLS, both event loops keep this reader's methods: with the protocol they would hold all that TLS takes.
+        del self._protocol, self._data_received
 
     def pause_writing(self) -> None:
         self._protocol.pause_writing()
@@ -81,7 +83,7 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
     _read: bytes | memoryview = b""
     """The bytes that were read last, while they are parsed: what a refused request is judged by."""
     _idle_since = 0.0
-    """The event loop's time when the last answer ended, in seconds."""
+    """The event loop's time when the connection was made or its last answer ended, in seconds."""
     _served: GatewayCycle | None = None
     """The request that is being served; `cycle` is the one read last, which may be waiting behind it."""
 
@@ -103,6 +105,8 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
         self._departure = Departure()
         self.app_state = {**self.app_state, CONNECTION: describe(self, transport, self._departure)}
         transport.set_protocol(_BufferedReader(self, self.app_state[READ_BUFFER]))
+        self._idle_since = self.loop.time()
+        self._watch_idle(self.timeout_keep_alive)  # a caller may never send a request, or not the whole of its head
 
     def data_received(self, data: bytes | memoryview) -> None:
         self._read = data

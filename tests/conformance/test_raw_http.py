@@ -173,3 +173,15 @@ def test_a_connection_without_a_request_is_not_logged(gateway: Gateway, pki: Pki
     gateway.connect(pki.team_a).close()
     gateway.line_of(gateway.ask(pki.team_b, "/zen"))
     assert len(gateway.access_lines()) == before + 1
+
+
+@pytest.mark.parametrize("control", [b"\x01", b"\x0b", b"\x1f", b"\x7f"])
+def test_a_control_character_in_a_field_is_the_callers_fault(
+    gateway: Gateway, pki: Pki, origin: Origin, control: bytes
+) -> None:
+    origin.requests.clear()
+    raw = spell("/zen").replace(b"\r\n\r\n", b"\r\nX-Sent: a" + control + b"b\r\n\r\n")
+    answer = gateway.send(pki.team_a, raw)
+
+    assert answer.status == 400
+    assert origin.requests == []

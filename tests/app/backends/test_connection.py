@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -401,3 +403,32 @@ async def test_an_error_of_the_request_side_ends_the_wait_for_the_answer() -> No
 async def test_the_endpoint_is_the_address_that_was_dialled() -> None:
     async with connected(answering(OK)) as (connection, origin):
         assert connection.endpoint == f"127.0.0.1:{origin.port}"
+
+
+class KeepingTransport(asyncio.Transport):
+    """Keeps what both event loops keep of a protocol under TLS, to the very end."""
+
+    def __init__(self, connection: OriginConnection) -> None:
+        super().__init__()
+        self.kept = connection.get_buffer, connection.buffer_updated
+
+    def abort(self) -> None:
+        pass
+
+
+@in_loop
+async def test_a_lost_connection_is_freed_without_a_search_for_cycles() -> None:
+    gc.disable()
+    try:
+        connection = OriginConnection(bytearray(READ_BUFFER_BYTES))
+        connection.connection_made(KeepingTransport(connection))
+        freed = weakref.ref(connection)
+        connection.begin("GET")
+        connection.abort()
+        connection.connection_lost(None)
+        assert connection.is_made
+        del connection
+
+        assert freed() is None
+    finally:
+        gc.enable()
