@@ -25,6 +25,8 @@ MAX_LOGGED_PATH = 512
 """Bytes of a path that was refused; a canonical one is logged whole."""
 
 
+MAX_LOGGED_METHOD = 64
+"""Characters of a method, which h11 bounds by the head only."""
 MAX_LONG_VALUE = 200
 """Characters that are kept of a value in a line that would be longer than a pipe takes at once."""
 
@@ -139,7 +141,7 @@ def access_line(scope: Scope, context: RequestContext) -> bytes:
         route.name if route else None,
         backend.name if backend else None,
         context.endpoint,
-        scope["method"],
+        scope["method"][:MAX_LOGGED_METHOD],
         attributes.host if attributes else None,
         "HTTP/" + scope["http_version"],
         context.status,

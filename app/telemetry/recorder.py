@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from app.telemetry.access_log import logged_path
+from app.telemetry.access_log import MAX_LOGGED_METHOD, logged_path
 from app.telemetry.spans import Exchange
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _exchange(scope: Scope, context: RequestContext) -> Exchange:
     backend = route.backend if route else None
     upstream = backend.upstream if backend else None
     return Exchange(
-        method=scope["method"],
+        method=scope["method"][:MAX_LOGGED_METHOD],
         scheme=connection.scheme,
         http_version=scope["http_version"],
         host=attributes.host if attributes else "",
