@@ -51,7 +51,7 @@ def load(settings: Settings) -> tuple[Snapshot, tuple[Finding, ...]]:
     digest = hashlib.sha256()
     # One file after the other, as the data of all of them would take more room than anything else.
     resources, faults = parse_resources(_documents(files, digest, findings))
-    unreadable = bool(findings)
+    unreadable = any(finding.severity is Severity.ERROR for finding in findings)
     findings += faults
     snapshot, faults = compile_snapshot(
         resources, settings, revision=digest.hexdigest()[:12], deny_everything=unreadable
@@ -81,4 +81,7 @@ def _documents(files: Iterable[Path], digest: hashlib._Hash, findings: list[Find
         digest.update(content)
         documents, faults = read_documents(str(path), text)
         findings += faults
+        if not documents and not faults:
+            message = f"{path} holds no manifest: what it may have held before is gone"
+            findings.append(Finding("empty-file", message, severity=Severity.WARNING))
         yield from documents

@@ -61,8 +61,8 @@ class Playground:
 
 
 def child_environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without the settings of another gateway or another uvicorn."""
-    foreign = ("EGRESS_", "UVICORN_", "OTEL_", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS")
+    """Return an environment without the settings of another gateway or another uvicorn; `OTEL_*` turns on traces."""
+    foreign = ("EGRESS_", "UVICORN_", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS")
     kept = {name: value for name, value in inherited.items() if not name.startswith(foreign)}
     # uvicorn would look in the current directory first, where another project's `app` may lie.
     return kept | {"UVICORN_APP_DIR": str(Path(app.__file__).parents[1])}

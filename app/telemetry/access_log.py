@@ -174,8 +174,12 @@ def logged_path(scope: Scope, context: RequestContext) -> str:
         return context.attributes.path
     path = target_of(scope).partition(b"?")[0].partition(b"#")[0]
     if path[:1] != b"/":
-        _, slash, path = path.partition(b"://")[2].partition(b"/")
-        path = slash + path
+        _, absolute, rest = path.partition(b"://")
+        if absolute:
+            _, slash, path = rest.partition(b"/")
+            path = slash + path
+        else:  # CONNECT's authority form, or nonsense
+            path = path.rpartition(b"@")[2]
     return path[:MAX_LOGGED_PATH].decode("latin-1")
 
 

@@ -208,6 +208,19 @@ def test_warnings_do_not_stop_a_strict_start_and_are_handed_back(tmp_path: Path)
     assert [(finding.code, finding.severity) for finding in findings] == [("skipped", Severity.WARNING)]
 
 
+@pytest.mark.parametrize("content", ["", "# the policy was here\n", "---\n"])
+def test_a_file_without_a_manifest_is_a_warning(content: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(several(SETUP))
+    emptied = tmp_path / "b.yaml"
+    emptied.write_text(content)
+
+    snapshot, findings = loaded(tmp_path)
+
+    assert allowed(snapshot)
+    assert [(finding.code, finding.severity) for finding in findings] == [("empty-file", Severity.WARNING)]
+    assert str(emptied) in str(findings[0])
+
+
 def test_without_strict_the_rest_serves_and_the_faults_are_handed_back(tmp_path: Path) -> None:
     target = "{group: networking.istio.io, kind: ServiceEntry, name: httpbingo}"
     policy = authorization_policy("Denny", "true", target=target).replace(

@@ -27,11 +27,11 @@ def test_settings_of_another_gateway_do_not_disturb() -> None:
         "PATH": "/bin",
         "EGRESS_GATEWAY": "a/b",
         "UVICORN_SSL_CERT_REQS": "0",
-        "OTEL_SDK_DISABLED": "true",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318",  # traces may well be tried with the demo
         "WEB_CONCURRENCY": "4",
     }
 
-    assert set(child_environment(inherited)) == {"PATH", "UVICORN_APP_DIR"}
+    assert set(child_environment(inherited)) == {"PATH", "UVICORN_APP_DIR", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 
 
 def test_the_gateway_is_configured_by_its_environment_alone() -> None:

@@ -120,6 +120,8 @@ def test_the_path_of_a_refused_target_is_logged_as_it_came_and_bounded() -> None
     assert record(b"/a/../b?c")["http.path"] == "/a/../b"
     assert record(b"http://origin.test/a/../b")["http.path"] == "/a/../b"
     assert record(b"/\xff\n")["http.path"] == "/\xff\n"
+    assert record(b"origin.test:443")["http.path"] == "origin.test:443"  # CONNECT's
+    assert record(b"user:secret@origin.test:443?a")["http.path"] == "origin.test:443"
     assert len(record(b"/" + b"a" * 10_000)["http.path"]) == 512
 
 
