@@ -98,11 +98,11 @@ class HttpToolsGatewayProtocol(HttpToolsProtocol):
             "client": self.client,
             "server": self.server,
         }
-        # A new dict for this connection: the one uvicorn hands out is shared by all of them.
         self.done = self.loop.create_future()
         """What has nothing to wait for."""
         self.done.set_result(None)
         self._departure = Departure()
+        # A new dict for this connection: the one uvicorn hands out is shared by all of them.
         self.app_state = {**self.app_state, CONNECTION: describe(self, transport, self._departure)}
         transport.set_protocol(_BufferedReader(self, self.app_state[READ_BUFFER]))
         self._idle_since = self.loop.time()
