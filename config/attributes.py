@@ -69,6 +69,19 @@ class Downstream:
 
 
 @dataclass(slots=True)
+class ResponseAttributes:
+    """What policies may read about an answer."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    body: bytes | None = None
+    """The body as far as it was read: only where an expression names it, and at most `MAX_BODY_BYTES`."""
+    body_is_whole: bool = False
+    header_values: dict[str, Any] | None = field(default=None, repr=False)
+    """Kept by `config.cel`, as that of a request."""
+
+
+@dataclass(slots=True)
 class RequestAttributes:
     """What policies may read about a request. `host` and `path` are the ones that will be used, never the caller's."""
 
@@ -96,6 +109,16 @@ class RequestAttributes:
     body_is_whole: bool = False
     header_values: dict[str, Any] | None = field(default=None, repr=False)
     """Kept by `config.cel`: headers by name, made when an expression reads one."""
+    jwt: dict[str, Any] | None = field(default=None, repr=False)
+    """Claims of the caller's verified token."""
+    api_key: dict[str, Any] | None = field(default=None, repr=False)
+    """Metadata of the caller's verified API key."""
+    basic_auth: dict[str, Any] | None = None
+    """`username` of the caller's verified password."""
+    metadata: dict[str, Any] | None = field(default=None, repr=False)
+    """What transformations have set."""
+    response: ResponseAttributes | None = None
+    """The answer, once its head is there."""
 
     @property
     def path_and_query(self) -> str:

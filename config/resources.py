@@ -16,7 +16,9 @@ from pydantic import ValidationError
 from config.errors import Finding, Location, Severity, nearest
 from config.model.backend import AgentgatewayBackend
 from config.model.base import ClusterResource, Resource, field_names
+from config.model.cluster import ConfigMap, GatewayClass, ReferenceGrant, Secret, Service
 from config.model.gateway import Gateway
+from config.model.parameters import AgentgatewayParameters
 from config.model.policy import AgentgatewayPolicy
 from config.model.route import HTTPRoute
 from config.model.service_entry import ServiceEntry
@@ -34,29 +36,36 @@ ISTIO = "networking.istio.io"
 AGENTGATEWAY = "agentgateway.dev"
 ENTERPRISE = "enterpriseagentgateway.solo.io"
 _EXTENSION_PREFIX = "egress-gateway.dev/"
+_POLICY_EXTENSIONS = frozenset({"expires-at", "mode", "on-error"})
+EXTENSIONS: dict[str, frozenset[str]] = {
+    "AgentgatewayPolicy": _POLICY_EXTENSIONS,
+    "EnterpriseAgentgatewayPolicy": _POLICY_EXTENSIONS,
+    "HTTPRoute": frozenset({"path-escapes"}),
+}
+"""Kind to the annotations of ours that mean something on it."""
 
 KINDS: dict[tuple[str, str], tuple[frozenset[str], type[Resource | ClusterResource]]] = {
+    ("", "ConfigMap"): (frozenset({"v1"}), ConfigMap),
     ("", "Namespace"): (frozenset({"v1"}), ClusterResource),
     ("", "Pod"): (frozenset({"v1"}), ClusterResource),
-    ("", "Service"): (frozenset({"v1"}), ClusterResource),
+    ("", "Secret"): (frozenset({"v1"}), Secret),
+    ("", "Service"): (frozenset({"v1"}), Service),
     ("", "ServiceAccount"): (frozenset({"v1"}), ClusterResource),
     (GATEWAY_API, "Gateway"): (frozenset({"v1", "v1beta1"}), Gateway),
+    (GATEWAY_API, "GatewayClass"): (frozenset({"v1", "v1beta1"}), GatewayClass),
     (GATEWAY_API, "HTTPRoute"): (frozenset({"v1", "v1beta1"}), HTTPRoute),
+    (GATEWAY_API, "ReferenceGrant"): (frozenset({"v1", "v1beta1"}), ReferenceGrant),
     (ISTIO, "ServiceEntry"): (frozenset({"v1", "v1beta1", "v1alpha3"}), ServiceEntry),
     (AGENTGATEWAY, "AgentgatewayBackend"): (frozenset({"v1alpha1"}), AgentgatewayBackend),
+    (AGENTGATEWAY, "AgentgatewayParameters"): (frozenset({"v1alpha1"}), AgentgatewayParameters),
     (AGENTGATEWAY, "AgentgatewayPolicy"): (frozenset({"v1alpha1"}), AgentgatewayPolicy),
+    (ENTERPRISE, "EnterpriseAgentgatewayParameters"): (frozenset({"v1alpha1"}), AgentgatewayParameters),
     (ENTERPRISE, "EnterpriseAgentgatewayPolicy"): (frozenset({"v1alpha1"}), AgentgatewayPolicy),
 }
 """Kinds that are read: group and kind to the accepted versions and the model."""
 
 _LATER_KINDS = frozenset(
     {
-        ("", "ConfigMap"),
-        ("", "Secret"),
-        (GATEWAY_API, "GatewayClass"),
-        (GATEWAY_API, "ReferenceGrant"),
-        (AGENTGATEWAY, "AgentgatewayParameters"),
-        (ENTERPRISE, "EnterpriseAgentgatewayParameters"),
         ("ratelimit.solo.io", "RateLimitConfig"),
         ("extauth.solo.io", "AuthConfig"),
     }
@@ -114,6 +123,12 @@ class Resources:
     service_entries: dict[str, Parsed[ServiceEntry]] = field(default_factory=dict)
     backends: dict[str, Parsed[AgentgatewayBackend]] = field(default_factory=dict)
     policies: dict[str, Parsed[AgentgatewayPolicy]] = field(default_factory=dict)
+    services: dict[str, Parsed[Service]] = field(default_factory=dict)
+    secrets: dict[str, Parsed[Secret]] = field(default_factory=dict)
+    config_maps: dict[str, Parsed[ConfigMap]] = field(default_factory=dict)
+    gateway_classes: dict[str, Parsed[GatewayClass]] = field(default_factory=dict)
+    parameters: dict[str, Parsed[AgentgatewayParameters]] = field(default_factory=dict)
+    grants: list[Parsed[ReferenceGrant]] = field(default_factory=list)
     refused_services: list[Document] = field(default_factory=list)
     """Service entries that could not be read; their hosts are not given to a wildcard, but denied."""
     refused_names: dict[str, set[str]] = field(default_factory=dict)
@@ -135,6 +150,18 @@ class Resources:
                 self.backends[parsed.name] = parsed
             case AgentgatewayPolicy():
                 self.policies[parsed.key] = parsed
+            case Service():
+                self.services[parsed.name] = parsed
+            case Secret():
+                self.secrets[parsed.name] = parsed
+            case ConfigMap():
+                self.config_maps[parsed.name] = parsed
+            case GatewayClass():
+                self.gateway_classes[model.metadata.name] = parsed
+            case AgentgatewayParameters():
+                self.parameters[parsed.key] = parsed
+            case ReferenceGrant():
+                self.grants.append(parsed)
             case ClusterResource(kind="Namespace"):
                 self.namespaces[model.metadata.name] = parsed
 
@@ -253,7 +280,7 @@ def _parse(document: Document) -> tuple[Parsed[Any] | None, list[Finding]]:
                 "unknown-annotation",
                 f"the annotation {name!r} has no meaning on a {model.kind} here",
                 document.locate(["metadata", "annotations", name], key=True),
-                "known here: egress-gateway.dev/on-error on a policy",
+                "known here: egress-gateway.dev/on-error, mode and expires-at on a policy, path-escapes on an HTTPRoute",
             )
             for name in unknown
         ]
@@ -263,7 +290,7 @@ def _parse(document: Document) -> tuple[Parsed[Any] | None, list[Finding]]:
 def _is_unknown_extension(model: Resource | ClusterResource, annotation: str) -> bool:
     if not annotation.startswith(_EXTENSION_PREFIX):
         return False
-    return not (isinstance(model, AgentgatewayPolicy) and annotation == f"{_EXTENSION_PREFIX}on-error")
+    return annotation.removeprefix(_EXTENSION_PREFIX) not in EXTENSIONS.get(model.kind, ())
 
 
 def _finding(document: Document, model_class: type[BaseModel], detail: ErrorDetails) -> Finding:
@@ -279,5 +306,11 @@ def _finding(document: Document, model_class: type[BaseModel], detail: ErrorDeta
         )
     if detail["type"] == "missing":
         return Finding("missing-field", f"{field_name!r} is required", document.locate(path[:-1]))
-    # Pydantic's message may quote the input of a pattern error; manifests read here hold no secrets.
+    if "path" in (context := detail.get("ctx", {})):  # `config.model.base.fault`
+        path = (*path, *context["path"])
+        field_name = ".".join(map(str, path))
+        is_key = detail["type"] == "not-available"
+        message = f"{field_name!r} {detail['msg']}" if is_key else f"{field_name!r}: {detail['msg']}"
+        return Finding(detail["type"], message, document.locate(path, key=is_key))
+    # Pydantic's message may quote the pattern, and never the value: it may be a secret's.
     return Finding("invalid-value", f"{field_name!r}: {detail['msg']}", document.locate(path))

@@ -66,6 +66,16 @@ class Expression:
         """Whether it names the request's body, which is read for it then."""
         return not self.reads.isdisjoint({"request.body", "request.bodyPrefix"})
 
+    @property
+    def reads_response(self) -> bool:
+        """Whether it names anything of the answer."""
+        return any(name == "response" or name.startswith("response.") for name in self.reads)
+
+    @property
+    def reads_response_body(self) -> bool:
+        """Whether it names the answer's body, which is read for it then."""
+        return not self.reads.isdisjoint({"response.body", "response.bodyPrefix"})
+
     def part(self, tree: ast.Node) -> Callable[[Any], Any]:
         """Return the function of a part of the expression; of the whole, the one that is there already."""
         terms, own = conjuncts(tree), conjuncts(self.tree)

@@ -9,10 +9,12 @@ from config.cel.errors import EvaluationError, NoSuchKeyError, RepeatedHeaderErr
 from config.cel.values import NONE, Optional, Timestamp
 
 if TYPE_CHECKING:
-    from config.attributes import RequestAttributes
+    from config.attributes import RequestAttributes, ResponseAttributes
+
+    Message = RequestAttributes | ResponseAttributes
 
 
-def _headers_of(attributes: RequestAttributes) -> dict[str, Any]:
+def _headers_of(attributes: Message) -> dict[str, Any]:
     """Return the headers by lower-cased name, made once for a request: a string, or a list of several."""
     found = attributes.header_values
     if found is None:
@@ -30,20 +32,20 @@ def _headers_of(attributes: RequestAttributes) -> dict[str, Any]:
     return found
 
 
-def _lookup(attributes: RequestAttributes, name: Any) -> Any:
+def _lookup(attributes: Message, name: Any) -> Any:
     if type(name) is not str:
         raise EvaluationError("a header is looked up by a string")
     return _headers_of(attributes).get(name.lower())
 
 
-def _header(attributes: RequestAttributes, name: Any) -> Any:
+def _header(attributes: Message, name: Any) -> Any:
     value = _lookup(attributes, name)
     if value is None:
         raise NoSuchKeyError("no such header")
     return list(value) if type(value) is list else value
 
 
-def _strict_header(attributes: RequestAttributes, name: Any) -> Any:
+def _strict_header(attributes: Message, name: Any) -> Any:
     value = _lookup(attributes, name)
     if value is None:
         raise NoSuchKeyError("no such header")
@@ -52,23 +54,23 @@ def _strict_header(attributes: RequestAttributes, name: Any) -> Any:
     return value
 
 
-def _has_header(attributes: RequestAttributes, name: Any) -> bool:
+def _has_header(attributes: Message, name: Any) -> bool:
     return _lookup(attributes, name) is not None
 
 
-def _optional_header(attributes: RequestAttributes, name: Any) -> Optional:
+def _optional_header(attributes: Message, name: Any) -> Optional:
     value = _lookup(attributes, name)
     return NONE if value is None else Optional(present=True, content=value)
 
 
-def _strict_optional_header(attributes: RequestAttributes, name: Any) -> Optional:
+def _strict_optional_header(attributes: Message, name: Any) -> Optional:
     value = _lookup(attributes, name)
     if type(value) is list:
         raise RepeatedHeaderError("the header occurs several times")
     return NONE if value is None else Optional(present=True, content=value)
 
 
-def _strict_headers_map(attributes: RequestAttributes) -> dict[str, Any]:
+def _strict_headers_map(attributes: Message) -> dict[str, Any]:
     found = _headers_of(attributes)
     if any(type(value) is list for value in found.values()):
         raise RepeatedHeaderError("a header occurs several times")
@@ -79,16 +81,22 @@ def _uri(attributes: RequestAttributes) -> str:
     return f"{attributes.downstream.scheme}://{attributes.host}{attributes.path_and_query}"
 
 
-def _body(attributes: RequestAttributes) -> bytes:
+def _body(attributes: Message) -> bytes:
     if not attributes.body_is_whole:
         raise EvaluationError("the body is larger than what is read of one")
     return _body_prefix(attributes)
 
 
-def _body_prefix(attributes: RequestAttributes) -> bytes:
+def _body_prefix(attributes: Message) -> bytes:
     if attributes.body is None:
         raise EvaluationError("the body was not read")
     return attributes.body
+
+
+def _grpc_status(response: ResponseAttributes) -> int | None:
+    """Return the status of a gRPC answer that has no body: others tell theirs in a trailer."""
+    value = _headers_of(response).get("grpc-status")
+    return int(value) if type(value) is str and value.isascii() and value.isdigit() else None
 
 
 def _timestamp(seconds: float) -> Timestamp:
@@ -163,16 +171,34 @@ PROXY: Final = Record(
     },
 )
 
-NULL_VARIABLES: Final = frozenset({"env", "jwt", "apiKey", "basicAuth", "extauthz", "extproc", "metadata", "response"})
+RESPONSE: Final = Record(
+    "response",
+    {
+        "code": Field("int", "{0}.status"),
+        "grpcStatus": Field("dyn", "grpc_status({0})"),
+        "headers": Field("headers", "{0}"),
+        "body": Field("bytes", "body({0})", total=False, in_map=False),
+        "bodyPrefix": Field("bytes", "body_prefix({0})", total=False, in_map=False),
+    },
+    nullable=True,
+)
+
+NULL_VARIABLES: Final = frozenset({"env", "extauthz", "extproc"})
 """Variables that exist and have no value here: null."""
 
 _VARIABLES: Final = {
     **{record.name: Field("record", "{0}", record) for record in (REQUEST, SOURCE, DESTINATION, BACKEND, PROXY)},
+    "response": Field("record", "{0}.response", RESPONSE),
+    "jwt": Field("dyn", "{0}.jwt"),
+    "apiKey": Field("dyn", "{0}.api_key"),
+    "basicAuth": Field("dyn", "{0}.basic_auth"),
+    "metadata": Field("dyn", "{0}.metadata"),
     **{name: Field("dyn", "None") for name in NULL_VARIABLES},
 }
 _RUNTIME: Final = {
     "body": _body,
     "body_prefix": _body_prefix,
+    "grpc_status": _grpc_status,
     "has_header": _has_header,
     "header": _header,
     "headers_map": _headers_of,

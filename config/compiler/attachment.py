@@ -109,7 +109,7 @@ def _conflicts(attachments: list[Attachment]) -> Iterator[Finding]:
     """Report policies that set the same field on the same target: the first in age wins."""
     winners: dict[str, Parsed[AgentgatewayPolicy]] = {}
     for attachment in attachments:
-        if attachment.policy.model.spec.traffic.transformation is None:
+        if attachment.policy.model.spec.traffic is None or attachment.policy.model.spec.traffic.transformation is None:
             continue
         winner = winners.setdefault(attachment.target, attachment.policy)
         if winner is not attachment.policy:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from config.cel import ExpressionError, compile_expression
 from config.errors import Finding, Severity
+from config.model.policy import TrafficSpec
 from config.policy.headers import FRAMING_AND_HOP_BY_HOP, HeaderRewrite, HeaderValue
 from config.policy.rules import Action, Rule
 
@@ -26,7 +27,7 @@ _EFFECTS = {
 
 def compile_rules(policy: Parsed[AgentgatewayPolicy], findings: list[Finding]) -> tuple[Rule, ...]:
     """Compile `traffic.authorization`: one rule for every expression."""
-    spec = policy.model.spec.traffic.authorization
+    spec = (policy.model.spec.traffic or TrafficSpec()).authorization
     on_error = policy.model.metadata.annotations.get(ON_ERROR)
     if on_error is not None and (on_error not in {"deny", "ignore"} or spec is None or spec.action != "Deny"):
         place = policy.locate("metadata", "annotations", ON_ERROR)
@@ -47,8 +48,8 @@ def compile_rules(policy: Parsed[AgentgatewayPolicy], findings: list[Finding]) -
 
 def compile_request_headers(policy: Parsed[AgentgatewayPolicy], findings: list[Finding]) -> HeaderRewrite | None:
     """Compile `traffic.transformation.request`."""
-    spec = policy.model.spec.traffic.transformation
-    if spec is None:
+    spec = (policy.model.spec.traffic or TrafficSpec()).transformation
+    if spec is None or spec.request is None:
         return None
     path = ("spec", "traffic", "transformation", "request")
 

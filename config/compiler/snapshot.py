@@ -160,6 +160,7 @@ class _Compiler:
 
     def _backend(self, parsed: Parsed[AgentgatewayBackend]) -> Backend:
         spec = parsed.model.spec
+        assert spec.static is not None
         host = spec.static.host.lower().removesuffix(".")
         tls = None if spec.policies.tls is None else UpstreamTls(server_name=host)
         return _named(parsed.name, Upstream(host, spec.static.port, tls))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 """A Kubernetes object name: DNS subdomain, RFC 1123."""
@@ -14,6 +16,70 @@ SectionName = Name
 """Name of a listener or of a route's rule."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 Text = Annotated[str, Field(min_length=1)]
+ShortText = Annotated[str, Field(min_length=1, max_length=256)]
+Labels = Annotated[dict[str, str], Field(min_length=1)]
+"""`matchLabels`."""
+Cel = Annotated[str, Field(min_length=1, max_length=16384)]
+"""A CEL expression, compiled later."""
+
+_HEADER_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  RFC 9110 section 5.6.2 calls it a token
+HeaderName = Annotated[str, Field(max_length=256, pattern=rf"^{_HEADER_TOKEN}$")]
+"""A header field name: a token, RFC 9110 section 5.1."""
+
+
+def fault(code: str, message: str, *path: str | int) -> NoReturn:
+    """Refuse what a model's fields say together.
+
+    Args:
+        code: the finding's slug.
+        message: what is wrong.
+        path: the field to point at, below the model that is validated.
+
+    Raises:
+        PydanticCustomError: always.
+
+    """
+    # Literal braces would be taken for fields of the template.
+    raise PydanticCustomError(code, "{message}", {"message": message, "path": path})  # type: ignore[arg-type]
+
+
+_DURATION = re.compile(r"(?:[0-9]{1,5}(?:h|m|s|ms)){1,4}")
+_DURATION_PART = re.compile(r"([0-9]{1,5})(h|m(?!s)|s|ms)")
+_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+def _seconds(value: Any) -> Any:
+    if not isinstance(value, str) or not _DURATION.fullmatch(value):
+        fault("invalid-value", "not a duration such as 5s, 500ms or 1m30s (GEP-2257)")
+    return sum(int(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+"""A duration, written as Gateway API does (GEP-2257): `500ms`, `1m30s`. Held in seconds."""
+
+_QUANTITY = re.compile(r"([0-9]+)(|k|M|G|Ki|Mi|Gi)")
+_FACTORS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
+
+
+def _bytes(value: Any) -> Any:
+    match = _QUANTITY.fullmatch(str(value)) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
+    size = int(match[1]) * _FACTORS[match[2]] if match else 0
+    if not 1 <= size < 2**32:
+        fault("invalid-value", "not a size in bytes such as 65536, 64Ki or 1M, from 1 to 4294967295")
+    return size
+
+
+ByteSize = Annotated[int, BeforeValidator(_bytes)]
+"""A size, written as a Kubernetes quantity: `64Ki`, `1M`. Held in bytes."""
+
+
+def _not_available(value: Any) -> Any:
+    if value is not None:
+        fault("not-available", "is known to AgentGateway and not available here")
+
+
+NotAvailable = Annotated[None, BeforeValidator(_not_available)]
+"""A field of AgentGateway's or Gateway API's that this gateway does not have: refused, never ignored."""
 
 
 class Model(BaseModel):
@@ -52,7 +118,7 @@ class Resource(Model):
 
 
 class ClusterResource(LenientModel):
-    """`Namespace`, `ServiceAccount`, `Pod`, `Service`: only their names and labels are read."""
+    """`Namespace`, `ServiceAccount`, `Pod`: only their names and labels are read."""
 
     api_version: str
     kind: str
@@ -67,6 +133,48 @@ class ObjectReference(Model):
     name: Name
     namespace: Name | None = None
     """Default: the namespace of the object that refers."""
+
+
+class BackendReference(Model):
+    """A `backendRef`: a `Service` unless group and kind say otherwise (Gateway API `BackendObjectReference`)."""
+
+    group: str = ""
+    kind: str = "Service"
+    name: Name
+    namespace: Name | None = None
+    """Default: the namespace of the object that refers."""
+    port: Port | None = None
+    """Required for a `Service`."""
+
+
+class SecretReference(Model):
+    """A `Secret` of the same namespace (AgentGateway `LocalSecretObjectRef`)."""
+
+    name: Name
+    group: str = ""
+    kind: str = "Secret"
+
+
+class SecretKeyReference(SecretReference):
+    """A key of a `Secret` of the same namespace (AgentGateway `LocalSecretKeyRef`)."""
+
+    key: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """None: the default of the place that refers."""
+
+
+def exactly_one(model: BaseModel, *names: str) -> None:
+    """Refuse a model of which not exactly one of these fields is set."""
+    given = [name for name in names if getattr(model, name) is not None]
+    if len(given) != 1:
+        words = ", ".join(map(to_camel, names))
+        fault("invalid-value", f"exactly one of {words} must be set, not {len(given)}", *map(to_camel, given[1:2]))
+
+
+def at_most_one(model: BaseModel, *names: str) -> None:
+    """Refuse a model of which several of these fields are set."""
+    given = [to_camel(name) for name in names if getattr(model, name) is not None]
+    if len(given) > 1:
+        fault("invalid-value", f"{' and '.join(given)} cannot be set together", given[1])
 
 
 def field_names(model_class: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:

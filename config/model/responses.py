@@ -1,0 +1,130 @@
+"""What answers or redirects without a backend, and what browsers ask for: direct response, rewrite, redirect, CORS, CSRF."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from config.model.base import Cel, HeaderName, Model, Port, at_most_one, fault
+from config.model.headers import check_order
+from config.model.service_entry import HostPattern
+
+
+class DirectResponseHeader(Model):
+    """`directResponse.headers[]`; the value is CEL."""
+
+    name: HeaderName
+    value: Cel
+
+
+class DirectResponseSpec(Model):
+    """`directResponse` without conditions."""
+
+    status: Annotated[int, Field(ge=200, le=599)]
+    body: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    body_expression: Cel | None = None
+    headers: Annotated[tuple[DirectResponseHeader, ...], Field(max_length=16)] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> DirectResponseSpec:
+        at_most_one(self, "body", "body_expression")
+        return self
+
+
+class ConditionalDirectResponse(Model):
+    """`directResponse.conditional[]`."""
+
+    condition: Cel | None = None
+    policy: DirectResponseSpec
+
+
+class DirectResponseOrConditionalSpec(Model):
+    """`traffic.directResponse`."""
+
+    status: Annotated[int, Field(ge=200, le=599)] | None = None
+    body: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    body_expression: Cel | None = None
+    headers: Annotated[tuple[DirectResponseHeader, ...], Field(max_length=16)] = ()
+    conditional: Annotated[tuple[ConditionalDirectResponse, ...], Field(max_length=16)] = ()
+    """The first entry whose condition is true is in force; the one without a condition is last."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DirectResponseOrConditionalSpec:
+        at_most_one(self, "body", "body_expression")
+        alone = self.status is None and self.body is None and self.body_expression is None and not self.headers
+        if self.conditional and not alone:
+            fault("invalid-value", "conditional stands alone", "conditional")
+        if not self.conditional and self.status is None:
+            fault("missing-field", "'status' is required")
+        check_order(tuple(entry.condition for entry in self.conditional))
+        return self
+
+
+class PathModifierSpec(Model):
+    """Gateway API `HTTPPathModifier`."""
+
+    type: Literal["ReplaceFullPath", "ReplacePrefixMatch"]
+    replace_full_path: Annotated[str, Field(max_length=1024)] | None = None
+    replace_prefix_match: Annotated[str, Field(max_length=1024)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> PathModifierSpec:
+        wanted, other = "replaceFullPath", "replacePrefixMatch"
+        values = {wanted: self.replace_full_path, other: self.replace_prefix_match}
+        if self.type == "ReplacePrefixMatch":
+            wanted, other = other, wanted
+        if values[wanted] is None:
+            fault("missing-field", f"{wanted!r} is required with type {self.type}")
+        if values[other] is not None:
+            fault("invalid-value", f"{other} does not go with type {self.type}", other)
+        return self
+
+
+class UrlRewriteSpec(Model):
+    """Gateway API `HTTPURLRewriteFilter`."""
+
+    hostname: HostPattern | None = None
+    """`Host` sent to the origin."""
+    path: PathModifierSpec | None = None
+
+
+class RequestRedirectSpec(Model):
+    """Gateway API `HTTPRequestRedirectFilter`. What is not set stays as the request has it."""
+
+    scheme: Literal["http", "https"] | None = None
+    hostname: HostPattern | None = None
+    path: PathModifierSpec | None = None
+    port: Port | None = None
+    status_code: Literal[301, 302, 303, 307, 308] = 302
+
+
+class CorsSpec(Model):
+    """Gateway API `HTTPCORSFilter`. Source: GEP-1767, Fetch section 3.2."""
+
+    allow_origins: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=64)] = ()
+    """`https://app.example`, `https://*.example`, or `*`."""
+    allow_credentials: bool = False
+    allow_methods: Annotated[tuple[Annotated[str, Field(pattern=r"^([A-Z]+|\*)$")], ...], Field(max_length=9)] = ()
+    allow_headers: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=64)] = ()
+    expose_headers: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=64)
+    ] = ()
+    max_age: Annotated[int, Field(ge=1, le=2**31 - 1)] = 5
+    """How long a browser may keep the answer to a preflight. Unit: seconds."""
+
+
+class CsrfSpec(Model):
+    """`traffic.csrf`."""
+
+    additional_origins: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=16)
+    ] = ()
+    """Origins that may send state-changing requests beside the destination itself."""
+
+
+class HostRewriteSpec(Model):
+    """`traffic.hostRewrite`."""
+
+    mode: Literal["Auto", "None"]
+    """`Auto`: `Host` is the backend's name. `None`: the caller's stays."""
