@@ -62,8 +62,7 @@ class Forward:
         began = time.perf_counter()
         context.upstream_offset = began - context.started
         try:
-            target = attributes.path_and_query
-            response = await transport.exchange(attributes.method, target, headers, body)
+            response = await transport.exchange(context.method, context.target, headers, body)
             context.upstream_seconds = time.perf_counter() - began
             context.endpoint = response.endpoint
             try:
@@ -116,7 +115,7 @@ async def _answer(response: OriginResponse, context: RequestContext, caller: _Ca
 
 def _request_head(backend: Backend, attributes: RequestAttributes, context: RequestContext) -> RawHeaders:
     """Return the fields for the origin: `Host` and framing are this hop's own, the rest is what policy left."""
-    result: RawHeaders = [(b"host", backend.authority or _bracketed(attributes.host)), *context.headers, VIA]
+    result: RawHeaders = [(b"host", context.authority or backend.authority or _bracketed(attributes.host)), *context.headers, VIA]
     if context.chunked:
         result.append((b"transfer-encoding", b"chunked"))
     elif context.content_length is not None:

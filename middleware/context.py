@@ -75,6 +75,7 @@ class RequestContext:
     __slots__ = (
         "aborted",
         "attributes",
+        "authority",
         "bytes_in",
         "bytes_out",
         "chunked",
@@ -86,6 +87,8 @@ class RequestContext:
         "error",
         "fields",
         "headers",
+        "matched_prefix",
+        "method",
         "peer",
         "reason",
         "request_id",
@@ -94,6 +97,7 @@ class RequestContext:
         "start_time",
         "started",
         "status",
+        "target",
         "trace",
         "upstream_offset",
         "upstream_seconds",
@@ -121,6 +125,14 @@ class RequestContext:
         self.peer: Peer | None = None
         self.attributes: RequestAttributes | None = None
         self.route: Route | None = None
+        self.matched_prefix: str | None = None
+        """The `PathPrefix` that chose the route, which a rewrite can replace; none if something else did."""
+        self.method = ""
+        """Method for the origin."""
+        self.target = ""
+        """Path and query for the origin: the canonical ones of the request, until policy rewrites them."""
+        self.authority: bytes | None = None
+        """`Host` for the origin, where policy says so; none: as the backend's `hostRewrite` has it."""
         self.headers: RawHeaders = []
         """Headers for the origin: end-to-end ones only, rewritten by policy; `Host` and framing are not among them."""
         self.content_length: int | None = None

@@ -87,6 +87,7 @@ def _route(scope: Scope, context: RequestContext) -> None:
         context.start_time,
         context.snapshot.gateway,
     )
+    context.method, context.target = method, attributes.path_and_query
     virtual_host = context.snapshot.find(host)
     if virtual_host is None:
         raise RouteNotFoundError("no service has this host")
