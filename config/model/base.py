@@ -82,6 +82,13 @@ NotAvailable = Annotated[None, BeforeValidator(_not_available)]
 """A field of AgentGateway's or Gateway API's that this gateway does not have: refused, never ignored."""
 
 
+def frozen(data: Any) -> Any:
+    """Return JSON data with tuples for lists: behind a `before` validator strict mode takes no list for a tuple."""
+    if isinstance(data, list):
+        return tuple(map(frozen, data))
+    return {key: frozen(value) for key, value in data.items()} if isinstance(data, dict) else data
+
+
 class Model(BaseModel):
     """An unknown field is an error: a misspelt policy must never vanish."""
 

@@ -19,6 +19,7 @@ from config.model.base import (
     ShortText,
     at_most_one,
     fault,
+    frozen,
 )
 from config.model.headers import HeaderFilterSpec
 from config.model.responses import CorsSpec, RequestRedirectSpec, UrlRewriteSpec
@@ -134,7 +135,7 @@ class RouteFilterSpec(Model):
             for other in _FILTERS.values():
                 if other != wanted and data.get(other) is not None:
                     fault("invalid-value", f"{other} does not go with type {data['type']}", other)
-        return data
+        return frozen(data)
 
 
 class RouteBackendReference(BackendReference):
