@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from config.cel import ExpressionError, compile_expression
 from config.errors import Finding, Severity
 from config.model.policy import TrafficSpec
+from config.places import locate_within
 from config.policy.headers import FRAMING_AND_HOP_BY_HOP, HeaderRewrite, HeaderValue
 from config.policy.rules import Action, Rule
 
@@ -82,7 +83,7 @@ def _expression(
     try:
         return compile_expression(text, strict_headers=strict_headers)
     except ExpressionError as error:
-        place = policy.locate(*path)
+        place = locate_within(policy.origin.source.text, policy.locate(*path), text, error.line, error.column)
         findings.append(Finding("invalid-expression", error.message, place, error.hint, error.excerpt(text)))
         return None
 
