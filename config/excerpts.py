@@ -226,8 +226,12 @@ def _plain_values(node: yaml.Node) -> dict[str, str]:
     """Return the scalar fields of a mapping; none at all if one stands twice."""
     if not isinstance(node, yaml.MappingNode):
         return {}
-    values = {key.value: value.value for key, value in node.value if isinstance(value, yaml.ScalarNode)}
     names = [str(key.value) for key, _ in node.value]
+    values = {
+        name: value.value
+        for name, (_, value) in zip(names, node.value, strict=True)
+        if isinstance(value, yaml.ScalarNode)
+    }
     return values if len(set(names)) == len(names) else {}
 
 

@@ -44,6 +44,8 @@ class Examined:
     """All of them."""
     files: int = 0
     """How many files were read."""
+    routes: int = 0
+    """How many `HTTPRoute`s could be read."""
     policies: int = 0
     """How many policies could be read."""
 
@@ -71,7 +73,7 @@ def examine(settings: Settings) -> Examined:
     if unreadable or resources.refused_names:
         # The Gateway may well stand in what could not be read, which is reported.
         findings = [finding for finding in findings if finding.code != "no-gateway"] or findings
-    return Examined(snapshot, tuple(findings), len(files), len(resources.policies))
+    return Examined(snapshot, tuple(findings), len(files), len(resources.routes), len(resources.policies))
 
 
 def load(settings: Settings) -> tuple[Snapshot, tuple[Finding, ...]]:
