@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
+from app.expiry import follow_expiry
 from app.forward import Forward
 from app.lifespan import StartError, running
 from app.listeners.uvicorn_connection import ADMIT
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
     from app.lifespan import Runtime
     from config.settings import Settings
+    from config.snapshot import Snapshot
     from middleware.context import Connection
 
 logger = logging.getLogger("egress")
@@ -58,6 +63,10 @@ class Gateway(Starlette):
         self._guard = NetworkGuard(snapshot.network, snapshot.network_shadow, trust_domains) if guarded else None
         self._stack = app
 
+    async def _replace(self, runtime: Runtime, snapshot: Snapshot) -> None:
+        await runtime.backends.reconcile(snapshot)
+        self.use(replace(runtime, snapshot=snapshot))
+
     def admit(self, connection: Connection) -> None:
         """Judge a connection that was just made.
 
@@ -80,7 +89,11 @@ class Gateway(Starlette):
                 self.use(runtime)
                 started = True
                 await send({"type": "lifespan.startup.complete"})
-                await receive()
+                expiry = asyncio.create_task(follow_expiry(runtime.snapshot, partial(self._replace, runtime)))
+                try:
+                    await receive()
+                finally:
+                    expiry.cancel()
         except Exception as error:
             if not isinstance(error, StartError):
                 logger.exception("unexpected error")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from config.policy.authorization import Authorization, Shadow
     from config.policy.credentials import Credentials
@@ -71,7 +71,7 @@ class Route:
     shadow: Shadow | None = None
     """Rules that only tell what they would deny."""
     allows_escapes: bool = False
-    """`egress-gateway.dev/path-escapes: allow`: `%2F` may stand in a path, and policy must allow both readings of it."""
+    """`egress-gateway.dev/path-escapes: allow`: `%2F` may stand in a path; policy must allow both readings."""
 
     backend: Backend | None = field(init=False)
     """The backend, where there is one only."""
@@ -117,7 +117,9 @@ class Snapshot:
     """Rules on connections (`frontend.networkAuthorization`)."""
     network_shadow: Shadow | None = None
     next_expiry: float | None = None
-    """When a policy goes out of force (`egress-gateway.dev/expires-at`), Unix time: the snapshot is made anew then."""
+    """When a policy goes out of force (`egress-gateway.dev/expires-at`), Unix time. None: none does."""
+    successor: Callable[[], Snapshot] | None = field(default=None, repr=False, compare=False)
+    """Makes the snapshot that takes over at `next_expiry`."""
 
     def find(self, host: str) -> VirtualHost | None:
         """Return the virtual host of a canonical host: the exact one, else the longest wildcard suffix."""

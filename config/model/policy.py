@@ -8,7 +8,17 @@ from pydantic import Field, model_validator
 
 from config.model.authorization import AuthorizationSpec
 from config.model.backend import BackendPoliciesSpec
-from config.model.base import Labels, Model, NotAvailable, ObjectReference, Resource, SectionName, Text, fault, frozen
+from config.model.base import (
+    Labels,
+    Model,
+    NotAvailable,
+    ObjectReference,
+    Resource,
+    SectionName,
+    Text,
+    as_tuples,
+    fault,
+)
 from config.model.client_auth import ApiKeyAuthenticationSpec, BasicAuthenticationSpec, JwtAuthenticationSpec
 from config.model.headers import HeaderModifiersSpec, TransformationOrConditionalSpec
 from config.model.resilience import BufferSpec, DelaySpec, RetrySpec, TimeoutsSpec
@@ -119,7 +129,7 @@ class PolicySpec(Model):
         if data.get("frontend") is not None and kinds - {"Gateway"}:
             message = f"a frontend block can only target a Gateway, not a {kinds.pop()}"
             fault("invalid-target", message, given[0])
-        return frozen(data)
+        return as_tuples(data)
 
     @model_validator(mode="after")
     def _check(self) -> PolicySpec:
