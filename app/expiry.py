@@ -27,7 +27,7 @@ async def follow_expiry(snapshot: Snapshot, use: Callable[[Snapshot], Awaitable[
 
     """
     while snapshot.next_expiry is not None and snapshot.successor is not None:
-        while (left := snapshot.next_expiry - time.time()) > 0:
+        while (left := snapshot.next_expiry - time.time()) > 0:  # noqa: ASYNC110  no event tells the time
             await asyncio.sleep(min(left, _LONGEST_SLEEP_SECONDS))
         # In a thread, as ten thousand hosts take seconds; requests go on meanwhile, by the policies that end.
         snapshot = await asyncio.to_thread(snapshot.successor)

@@ -212,14 +212,13 @@ class RouteCompiler:
         self.report_open(merged, place)
         inline = self._inline[parsed.name, index]
         fields = merged.with_inline(inline)
+        patience = fields.pop("backend_timeout", None)
         backends = [
             WeightedBackend(
-                self.backends.resolve(here, reference, targets, inline.get("backend_timeout")), reference.weight
+                self.backends.resolve(place.at("backendRefs", number), reference, targets, patience), reference.weight
             )
             for number, reference in enumerate(rule.backend_refs)
-            if (here := place.at("backendRefs", number))
         ]
-        fields.pop("backend_timeout", None)
         if not backends and not {"redirect", "direct_response"} & fields.keys():
             place.error(
                 "no-backend", "this rule has no backendRefs, and nothing that answers instead", "add one of them"
@@ -303,7 +302,7 @@ def intersection(one: str, other: str) -> str | None:
 
 
 def specificity(hostnames: Iterable[str], host: str) -> int:
-    """Return how closely hostnames name a host: the longest that covers it, an exact one before all; 0 if they are none."""
+    """Return how closely hostnames name a host: by the longest that covers it, an exact one before all; 0 if none."""
     found = [
         len(name) + (1000 if name == host and not name.startswith("*.") else 0)
         for name in hostnames

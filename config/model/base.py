@@ -41,7 +41,7 @@ def fault(code: str, message: str, *path: str | int) -> NoReturn:
 
     """
     # Literal braces would be taken for fields of the template.
-    raise PydanticCustomError(code, "{message}", {"message": message, "path": path})  # type: ignore[arg-type]
+    raise PydanticCustomError(code, "{message}", {"message": message, "path": path})
 
 
 _DURATION = re.compile(r"(?:[0-9]{1,5}(?:h|m|s|ms)){1,4}")

@@ -1,4 +1,4 @@
-"""`AgentgatewayPolicy` and `EnterpriseAgentgatewayPolicy`: what is attached to gateways, services, routes and backends."""
+"""`AgentgatewayPolicy` and `EnterpriseAgentgatewayPolicy`: what is attached to other objects."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class PolicySpec(Model):
             fault("missing-target", f"exactly one of targetRefs, targetSelectors must be set, not {len(given)}")
         targets = data[given[0]]
         if not isinstance(targets, list):
-            return frozen(data)
+            return as_tuples(data)
         if not targets:
             fault("missing-target", f"{given[0]} is empty, so this policy would apply to nothing", given[0])
         kinds = {str(target.get("kind")) for target in targets if isinstance(target, dict)}
