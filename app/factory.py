@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
+from app.attempts import Means
 from app.forward import Forward
 from app.lifespan import StartError, running
 from app.telemetry.recorder import Recorder
@@ -43,7 +44,7 @@ class Gateway(Starlette):
 
     def use(self, runtime: Runtime) -> None:
         """Serve new requests by a configuration. It is one assignment: a request goes on in the layers it came into."""
-        app: ASGIApp = Forward(runtime.backends)
+        app: ASGIApp = Forward(Means(runtime.backends, runtime.health), runtime.idle)
         record = Recorder(runtime.access_log, runtime.tracing)
         trace = runtime.tracing.start if runtime.tracing is not None else None
         self.user_middleware = layers(runtime.snapshot, runtime.settings.trust_domains, record, trace)

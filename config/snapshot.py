@@ -3,28 +3,80 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from config.policy.balancing import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from config.policy.authorization import Authorization
+    from config.policy.balancing import DynamicForwardProxy
     from config.policy.headers import HeaderRewrite
+    from config.policy.health import Health
+    from config.policy.resilience import Retry
     from config.policy.upstream import Upstream
 
 DEFAULT_PORTS = frozenset({80, 443})
 """Ports in `Host` that every virtual host accepts beside its own."""
 
 
+BackendFault = Literal["", "no_valid_backends", "backend_authentication_failed"]
+"""Why nothing may be sent to a backend: the reason of the answer in its place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A named upstream."""
+    """A named upstream: one origin, several that do for each other, or the request's own host."""
 
     name: str
     """`namespace/name` of the `AgentgatewayBackend`, or of the `ServiceEntry` where no route names one."""
-    upstream: Upstream
+    upstream: Upstream | None = None
+    """Its only endpoint; none where there are several, or they are made for each request."""
     authority: bytes | None = None
     """`Host` sent upstream (`hostRewrite: Auto`), default port omitted; none for an address: the request's host."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Its origins. Default: `upstream`."""
+    request_timeout: float | None = None
+    """One attempt, from asking for a connection to the answer's head. Unit: seconds. None: no limit."""
+    credentials: object | None = field(default=None, repr=False)
+    """What the origin asks for, and every attempt carries."""
+    health: Health | None = None
+    """None: no endpoint is ever left out."""
+    dynamic: DynamicForwardProxy | None = None
+    """Makes the origin for each request, in place of `endpoints`."""
+    fault: BackendFault = ""
+    """Not empty: it cannot be used, and its requests are answered 500."""
+
+    def __post_init__(self) -> None:
+        if self.upstream is not None and not self.endpoints:
+            object.__setattr__(self, "endpoints", (Endpoint(self.upstream),))
+        elif self.upstream is None and len(self.endpoints) == 1:
+            object.__setattr__(self, "upstream", self.endpoints[0].upstream)
+        if self.upstream is not None and [endpoint.upstream for endpoint in self.endpoints] != [self.upstream]:
+            raise ValueError("a backend has either one upstream or several endpoints")
+
+    @property
+    def only_sends(self) -> bool:
+        """Whether a request is sent to its one origin, and nothing else is to be done."""
+        return (
+            len(self.endpoints) == 1
+            and self.endpoints[0].weight > 0
+            and self.request_timeout is None
+            and self.credentials is None
+            and self.health is None
+            and self.dynamic is None
+            and not self.fault
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedBackend:
+    """One of a route's `backendRefs`."""
+
+    backend: Backend
+    weight: int = 1
+    """Share of the route's requests; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +88,27 @@ class Route:
     authorization: Authorization
     request_headers: HeaderRewrite | None = None
     backend: Backend | None = None
-    """None: the reference dangles, and the route answers 500."""
+    """Its only backend; none where there are several, or none: the reference dangles, and the route answers 500."""
     reads_body: bool = False
     """Some expression reads the request's body, so that it is read before policy decides."""
+    backends: tuple[WeightedBackend, ...] = ()
+    """Its backends by weight; a sum of 0 answers 500. Default: `backend`."""
+    timeout: float | None = None
+    """From the end of the request's head to the answer's, over all attempts. Unit: seconds. None: no limit."""
+    retry: Retry | None = None
+    upstream: Upstream | None = field(init=False, repr=False, default=None)
+    """The only origin of a route that just sends: its requests take the short way. None: see `app.attempts`."""
+
+    def __post_init__(self) -> None:
+        if self.backend is not None and not self.backends:
+            object.__setattr__(self, "backends", (WeightedBackend(self.backend),))
+        elif self.backend is None and len(self.backends) == 1:
+            object.__setattr__(self, "backend", self.backends[0].backend)
+        if self.backend is not None and [choice.backend for choice in self.backends] != [self.backend]:
+            raise ValueError("a route has either one backend or several")
+        only = self.backends[0] if len(self.backends) == 1 else None
+        if only and only.weight > 0 and only.backend.only_sends and self.timeout is None and self.retry is None:
+            object.__setattr__(self, "upstream", only.backend.upstream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +156,11 @@ class Snapshot:
         return (host.route for hosts in (self.exact, self.wildcards) for host in hosts.values())
 
     @property
+    def backends(self) -> Iterator[Backend]:
+        """Every backend that some route leads to; one may come several times."""
+        return (choice.backend for route in self.routes for choice in route.backends)
+
+    @property
     def upstreams(self) -> frozenset[Upstream]:
-        """Every origin that some route leads to."""
-        return frozenset(route.backend.upstream for route in self.routes if route.backend)
+        """Every origin that some route leads to, those left out that are made for a request."""
+        return frozenset(endpoint.upstream for backend in self.backends for endpoint in backend.endpoints)
