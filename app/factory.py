@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
+from app.attempts import Means
 from app.expiry import follow_expiry
 from app.forward import Forward
 from app.lifespan import StartError, running
@@ -53,7 +54,7 @@ class Gateway(Starlette):
     def use(self, runtime: Runtime) -> None:
         """Serve new requests by a configuration. It is one assignment: a request goes on in the layers it came into."""
         snapshot, trust_domains = runtime.snapshot, runtime.settings.trust_domains
-        app: ASGIApp = Forward(runtime.backends)
+        app: ASGIApp = Forward(Means(runtime.backends, runtime.health), runtime.idle)
         record = Recorder(runtime.access_log, runtime.tracing)
         trace = runtime.tracing.start if runtime.tracing is not None else None
         self.user_middleware = layers(snapshot, trust_domains, record, trace)

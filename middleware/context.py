@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from config.attributes import Peer, RawHeaders, RequestAttributes
     from config.policy.decision import Decision
-    from config.snapshot import Route, Snapshot
+    from config.policy.upstream import Upstream
+    from config.snapshot import Backend, Route, Snapshot
     from middleware.trace_context import Trace
 
 CONNECTION = "egress.connection"
@@ -74,10 +75,12 @@ class RequestContext:
 
     __slots__ = (
         "aborted",
+        "attempts",
         "attributes",
         "authority",
         "bytes_in",
         "bytes_out",
+        "choice",
         "chunked",
         "connection",
         "content_length",
@@ -156,6 +159,10 @@ class RequestContext:
         """For the log, never for the caller."""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.attempts = 0
+        """Tries after the first one."""
+        self.choice: tuple[Backend, Upstream | None] | None = None
+        """Backend and origin of the last attempt, where the route leaves a choice; no origin: it has none."""
         self.endpoint: str | None = None
         """Address and port that was dialled."""
         self.upstream_offset: float | None = None

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from config.compiler.attachment import Level
 from config.compiler.blocks import BACKEND
 from config.compiler.place import Place
+from config.policy.balancing import DynamicForwardProxy, Endpoint
 from config.policy.upstream import HttpSettings, TcpSettings, upstream_of
 from config.resources import AGENTGATEWAY
-from config.snapshot import Backend, Endpoint
+from config.snapshot import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from config.compiler.merging import PolicyMerger, Target
     from config.model.backend import AgentgatewayBackend
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from config.model.service_entry import ServiceEntry
     from config.policy.upstream import Upstream
     from config.resources import Parsed
+    from config.snapshot import BackendFault
 
 CLUSTER_DOMAIN = "svc.cluster.local"
 _HTTP = frozenset({"HTTP", "HTTP2", "GRPC"})
@@ -51,8 +53,8 @@ class BackendCompiler:
 
     def resolve(
         self, place: Place, reference: BackendReference, targets: Sequence[Target], request_timeout: float | None = None
-    ) -> Backend | None:
-        """Return what a reference means; none, and a fault, where that is nothing.
+    ) -> Backend:
+        """Return what a reference means. What it cannot mean is a fault, and a backend that answers 500.
 
         Args:
             place: of the reference.
@@ -67,17 +69,17 @@ class BackendCompiler:
         if kind not in {(AGENTGATEWAY, "AgentgatewayBackend"), ("", "Service")}:
             message = f"a backendRef cannot name a {reference.kind!r} of {reference.group!r}"
             place.error("invalid-backend", message, f"an AgentgatewayBackend of {AGENTGATEWAY}, or a Service of ''")
-            return None
+            return unusable(name)
         if namespace != place.namespace and not self.granted(place, kind, namespace, reference.name):
             message = f"no ReferenceGrant lets {place.namespace} refer to {reference.kind} {name}"
             place.error("reference-not-granted", message, f"add one to the namespace {namespace}")
-            return None
+            return unusable(name)
         if reference.kind == "Service":
             return self._service(place, reference, namespace, targets, request_timeout)
         parsed = self.policies.resources.backends.get(name)
         if parsed is None:
             place.dangling("AgentgatewayBackend", name, self.policies.resources.backends)
-            return None
+            return unusable(name)
         return self._agentgateway_backend(parsed, targets, request_timeout)
 
     def granted(self, place: Place, kind: tuple[str, str], namespace: str, name: str) -> bool:
@@ -101,11 +103,11 @@ class BackendCompiler:
         namespace: str,
         targets: Sequence[Target],
         request_timeout: float | None,
-    ) -> Backend | None:
+    ) -> Backend:
         name = f"{namespace}/{reference.name}"
         if reference.port is None:
             place.error("missing-field", f"a reference to the Service {name} needs its 'port'")
-            return None
+            return unusable(name)
         service = self.policies.resources.services.get(name)
         ports = {port.port for port in service.model.spec.ports} if service is not None else None
         if ports is not None and reference.port not in ports:
@@ -113,7 +115,7 @@ class BackendCompiler:
             place.error(
                 "dangling-reference", f"the Service {name} has no port {reference.port}", f"known here: {known}"
             )
-            return None
+            return unusable(name)
         levels = (*targets, (Level.SERVICE, name), (Level.SERVICE, f"{name}#{reference.port}"))
         settings = self.policies.merge_backend(levels, {})
         host = f"{reference.name}.{namespace}.{CLUSTER_DOMAIN}"
@@ -137,7 +139,7 @@ class BackendCompiler:
         self._made[key] = backend
         return backend
 
-    def direct(self, entry: Parsed[ServiceEntry], host: str, targets: Sequence[Target]) -> Backend | None:
+    def direct(self, entry: Parsed[ServiceEntry], host: str, targets: Sequence[Target]) -> Backend:
         """Return the service itself, for one without a route: its host on its first HTTP port, or its endpoints."""
         spec = entry.model.spec
         place = Place(entry, self.policies.resources, self.policies.findings)
@@ -147,7 +149,7 @@ class BackendCompiler:
         if port is None:
             message = f"ServiceEntry {entry.name} has no HTTPRoute, and no port that can be called without one"
             place.error("no-route", message, "add an HTTPRoute with a backend, or a port of protocol HTTP")
-            return None
+            return unusable(entry.name)
         number = port.target_port or port.number
         if host.startswith("*."):
             return self._assemble(entry.name, [], None, settings, None, place, port=number)
@@ -185,7 +187,7 @@ class BackendCompiler:
         """
         tls, auth = settings.get("tls"), settings.get("auth")
         http: HttpSettings = settings.get("http") or HttpSettings()
-        fault = ""
+        fault: BackendFault = ""
         if auth is not None and auth.unusable:
             fault = "backend_authentication_failed"
         elif auth is not None and tls is None:
@@ -207,8 +209,10 @@ class BackendCompiler:
             )
 
         made = [(upstream(address, at, host), weight) for address, at, weight in endpoints]
-        template = upstream("template.invalid", port or 0) if host is None else None
-        if any(found is None for found, _ in made) or (host is None and template is None):
+        dynamic = None
+        if host is None:
+            dynamic = _dynamic(upstream, port, 443 if tls is not None else 80)
+        if any(found is None for found, _ in made) or upstream("unusable.invalid", 1) is None:
             fault = fault or "no_valid_backends"
         if name in self.denied:
             fault = "no_valid_backends"
@@ -216,15 +220,40 @@ class BackendCompiler:
         number = port or (endpoints[0][1] if endpoints else default_port)
         return Backend(
             name=name,
-            endpoints=tuple(Endpoint(found, weight) for found, weight in made if found is not None),
+            endpoints=() if fault else tuple(Endpoint(found, weight) for found, weight in made if found is not None),
             authority=_authority(host, number, default_port),
             request_timeout=http.request_timeout if request_timeout is None else request_timeout,
             credentials=auth,
             health=settings.get("health"),
-            template=template,
-            port=port,
+            dynamic=None if fault else dynamic,
             fault=fault,
         )
+
+
+def unusable(name: str) -> Backend:
+    """Return a backend to which nothing can be sent."""
+    return Backend(name=name, fault="no_valid_backends")
+
+
+def _dynamic(
+    upstream: Callable[[str, int], Upstream | None], port: int | None, default_port: int
+) -> DynamicForwardProxy:
+    """Return what makes the origin of a request that names it.
+
+    Args:
+        upstream: makes it for a host and a port.
+        port: of every origin; none: the one that the request names.
+        default_port: where it names none.
+
+    """
+
+    def for_host(host: str, named: int) -> Upstream:
+        found = upstream(host, port or named)
+        if found is None:
+            raise RuntimeError("a backend that cannot be used was asked for an origin")
+        return found
+
+    return DynamicForwardProxy(for_host, port or default_port)
 
 
 def _authority(host: str | None, port: int, default_port: int) -> bytes | None:
