@@ -118,7 +118,9 @@ class PolicySpec(Model):
         if len(given) != 1:
             fault("missing-target", f"exactly one of targetRefs, targetSelectors must be set, not {len(given)}")
         targets = data[given[0]]
-        if targets == []:
+        if not isinstance(targets, list):
+            return frozen(data)
+        if not targets:
             fault("missing-target", f"{given[0]} is empty, so this policy would apply to nothing", given[0])
         kinds = {str(target.get("kind")) for target in targets if isinstance(target, dict)}
         if len(kinds) > 1:
