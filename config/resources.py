@@ -6,7 +6,6 @@ be a misspelt policy is skipped.
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -22,6 +21,7 @@ from config.model.parameters import AgentgatewayParameters
 from config.model.policy import AgentgatewayPolicy
 from config.model.route import HTTPRoute
 from config.model.service_entry import ServiceEntry
+from config.wording import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -249,8 +249,12 @@ def _check_kind(document: Document) -> Iterator[Finding]:
         yield Finding("unknown-group", message, document.locate(["apiVersion"]), hint)
     else:
         reason = "of this kind nothing is read" if group in _SKIPPABLE_GROUPS else "of this API group nothing is read"
-        close = difflib.get_close_matches(str(kind), {name for known_group, name in KINDS if known_group == group}, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else ""
+        homes = [known_group for known_group, name in KINDS if name == kind]
+        hint = (
+            f"{kind} is read in the group {homes[0] or 'v1'}"
+            if homes
+            else nearest(str(kind), [name for known_group, name in KINDS if known_group == group], otherwise="")
+        )
         yield Finding(
             "skipped", f"{kind} skipped: {reason}", document.locate(["kind"]), hint, severity=Severity.WARNING
         )
@@ -307,5 +311,5 @@ def _finding(document: Document, model_class: type[BaseModel], detail: ErrorDeta
         is_key = detail["type"] == "not-available"
         message = f"{field_name!r} {detail['msg']}" if is_key else f"{field_name!r}: {detail['msg']}"
         return Finding(detail["type"], message, document.locate(path, key=is_key))
-    # Pydantic's message may quote the pattern, and never the value: it may be a secret's.
-    return Finding("invalid-value", f"{field_name!r}: {detail['msg']}", document.locate(path))
+    message, hint = explain(detail)
+    return Finding("invalid-value", f"{field_name!r} {message}", document.locate(path), hint)

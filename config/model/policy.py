@@ -127,7 +127,7 @@ class PolicySpec(Model):
             message = f"a policy has one kind of target, not {' and '.join(sorted(kinds))}: split it"
             fault("mixed-targets", message, given[0])
         if data.get("frontend") is not None and kinds - {"Gateway"}:
-            message = f"a frontend block can only target a Gateway, not a {kinds.pop()}"
+            message = f"a frontend block can only target a Gateway, not {kinds.pop()}"
             fault("invalid-target", message, given[0])
         return as_tuples(data)
 

@@ -70,7 +70,7 @@ class CodeCollector:
                         yield f"{path.name}:{node.lineno}", value
             for node in ast.walk(tree):  # a method that is handed on could be given any code
                 is_report = isinstance(node, ast.Attribute) and node.attr in self.takers and node not in called
-                if is_report and re.search(r"place|^self$", ast.unparse(node.value)):
+                if is_report and re.search(r"place|self$", ast.unparse(node.value)) and path.parent.name == "compiler":
                     yield f"{path.name}:{node.lineno}", node
 
     def codes(self) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -44,10 +45,23 @@ def _excerpt(finding: Finding, sources: SourceLines, *, color: bool) -> Iterator
         shown, caret = underlined(line)
         yield f"    {number} | {shown}"
         yield f"    {' ' * len(number)} | {_styled(caret, color, 'green')}"
-    expression = finding.excerpt.split("\n")
-    if expression[0] and (line is None or expression[0] not in line.text):
-        for part in expression:
+    if finding.excerpt and (line is None or not _points_into(line, finding.excerpt)):
+        for part in finding.excerpt.split("\n"):
             yield f"        {part}"
+
+
+def _points_into(line: SourceLine, excerpt: str) -> bool:
+    """Tell whether the caret below a source line stands at the word that the excerpt's caret stands at."""
+    expression, _, caret = excerpt.partition("\n")
+    wanted, found = expression[len(caret) - 1 :], line.text[line.column - 1 :]
+    if not wanted:
+        return found[:1] in {"", "'", '"'}  # the end of the expression
+    return _word(wanted) == _word(found)
+
+
+def _word(text: str) -> str:
+    match = re.match(r"\w+|.", text)
+    return match[0] if match else ""
 
 
 def underlined(line: SourceLine) -> tuple[str, str]:
