@@ -92,6 +92,13 @@ class NoValidBackendError(GatewayError):
     reason = "no_valid_backends"
 
 
+class BackendAuthenticationError(GatewayError):
+    """A credential that the backend asks for cannot be had. Nothing was sent to the origin."""
+
+    body = "backend authentication failed"
+    reason = "backend_authentication_failed"
+
+
 class UpstreamProtocolError(GatewayError):
     """The origin broke HTTP before the end of its response head."""
 
