@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.backends.errors import OriginConnectError, OriginError, OriginRequestError
-from middleware.context import CONTEXT
+from middleware.context import CONTEXT, DECISION_ID
 from middleware.errors import (
     DownstreamClosedError,
     InvalidRequestError,
@@ -19,7 +19,6 @@ from middleware.errors import (
 )
 from middleware.framing import HOP_BY_HOP, end_to_end
 from middleware.moments import http_date
-from middleware.problems import DECISION_ID
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

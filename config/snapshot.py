@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from config.policy.authorization import Authorization
-    from config.policy.headers import HeaderRewrite
+    from config.policy.body import Buffer
+    from config.policy.delay import Delay
+    from config.policy.direct_response import DirectResponses
+    from config.policy.headers import HeaderModifier
+    from config.policy.transformation import Transformation
     from config.policy.upstream import Upstream
 
 DEFAULT_PORTS = frozenset({80, 443})
@@ -34,11 +38,29 @@ class Route:
     name: str
     """`namespace/name` of the `HTTPRoute`, or of the `ServiceEntry` without one."""
     authorization: Authorization
-    request_headers: HeaderRewrite | None = None
+    request_headers: HeaderModifier | None = None
+    """`headerModifiers.request`, or the rule's `RequestHeaderModifier` filter."""
     backend: Backend | None = None
     """None: the reference dangles, and the route answers 500."""
     reads_body: bool = False
     """Some expression reads the request's body, so that it is read before policy decides."""
+    transformation: Transformation | None = None
+    response_headers: HeaderModifier | None = None
+    direct_response: DirectResponses | None = None
+    buffer: Buffer | None = None
+    delay: Delay | None = None
+
+    @property
+    def rewrites_requests(self) -> bool:
+        """Whether the layer that rewrites requests has anything to do."""
+        return self.transformation is not None or self.request_headers is not None
+
+    @property
+    def rewrites_responses(self) -> bool:
+        """Whether the layer that rewrites answers has anything to do."""
+        transformed = self.transformation is not None and self.transformation.rewrites_responses
+        held = self.buffer is not None and self.buffer.response is not None
+        return transformed or held or self.response_headers is not None
 
 
 @dataclass(frozen=True, slots=True)
