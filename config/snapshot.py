@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 
     from config.policy.authorization import Authorization, Shadow
     from config.policy.balancing import DynamicForwardProxy
+    from config.policy.body import Buffer
+    from config.policy.delay import Delay
+    from config.policy.direct_response import DirectResponses
+    from config.policy.headers import HeaderModifier
     from config.policy.health import Health
     from config.policy.matching import RouteTable
     from config.policy.resilience import Retry
+    from config.policy.transformation import Transformation
     from config.policy.upstream import Upstream
 
 DEFAULT_PORTS = frozenset({80, 443})
@@ -98,6 +103,14 @@ class Route:
     """From the end of the request's head to the answer's, over all attempts. Unit: seconds. None: no limit."""
     retry: Retry | None = None
 
+    transformation: Transformation | None = None
+    request_headers: HeaderModifier | None = None
+    """`headerModifiers.request`, or the rule's `RequestHeaderModifier` filter."""
+    response_headers: HeaderModifier | None = None
+    direct_response: DirectResponses | None = None
+    buffer: Buffer | None = None
+    delay: Delay | None = None
+
     backend: Backend | None = field(init=False, repr=False)
     """Its only backend; none where there are several, or none: every request is answered 500."""
     upstream: Upstream | None = field(init=False, repr=False)
@@ -105,14 +118,26 @@ class Route:
     reads_body: bool = field(init=False, repr=False)
     """Some expression reads the request's body, so that it is read before policy decides."""
 
+    @property
+    def rewrites_requests(self) -> bool:
+        """Whether the layer that rewrites requests has anything to do."""
+        return self.transformation is not None or self.request_headers is not None
+
+    @property
+    def rewrites_responses(self) -> bool:
+        """Whether the layer that rewrites answers has anything to do."""
+        transformed = self.transformation is not None and self.transformation.rewrites_responses
+        held = self.buffer is not None and self.buffer.response is not None
+        return transformed or held or self.response_headers is not None
+
     def __post_init__(self) -> None:
         only = self.backends[0] if len(self.backends) == 1 else None
         sends = only is not None and only.weight > 0 and only.backend.only_sends
         short = sends and self.timeout is None and self.retry is None
-        readers = (self.authorization, self.shadow)
+        readers = (self.authorization, self.shadow, self.transformation, self.direct_response, self.delay, self.retry)
         object.__setattr__(self, "backend", only.backend if only is not None else None)
         object.__setattr__(self, "upstream", only.backend.upstream if only is not None and short else None)
-        object.__setattr__(self, "reads_body", any(reader is not None and reader.reads_body for reader in readers))
+        object.__setattr__(self, "reads_body", any(getattr(reader, "reads_body", False) for reader in readers))
 
 
 @dataclass(frozen=True, slots=True)

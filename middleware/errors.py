@@ -57,6 +57,16 @@ class NetworkDeniedError(GatewayError):
     reason = "network_authorization_denied"
 
 
+class PayloadTooLargeError(GatewayError):
+    """The request's body is larger than a policy lets it be."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    body = "payload too large"
+    reason = "payload_too_large"
+    # The rest of the body is still to come.
+    headers = ((b"connection", b"close"),)
+
+
 class RouteNotFoundError(GatewayError):
     """No service has this host, or no route takes the request."""
 
@@ -146,6 +156,14 @@ class UpstreamProtocolError(GatewayError):
     status = HTTPStatus.BAD_GATEWAY
     body = "upstream protocol error"
     reason = "upstream_protocol_error"
+
+
+class ResponseTooLargeError(GatewayError):
+    """The origin's answer is larger than a policy lets it be."""
+
+    status = HTTPStatus.BAD_GATEWAY
+    body = "response too large"
+    reason = "response_too_large"
 
 
 class UpstreamConnectError(GatewayError):

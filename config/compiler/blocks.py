@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.alias_generators import to_snake
+
+from config.compiler.credentials import compile_auth
+from config.compiler.transformations import (
+    compile_buffer,
+    compile_delay,
+    compile_direct_response,
+    compile_header_filter,
+    compile_transformation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +39,17 @@ class Block:
         return reduce(lambda found, name: getattr(found, to_snake(name), None), self.path, section)
 
 
-TRAFFIC: Final[tuple[Block, ...]] = ()
+TRAFFIC: Final[tuple[Block, ...]] = (
+    Block("transformation", ("transformation",), compile_transformation),
+    Block("request_headers", ("headerModifiers", "request"), compile_header_filter),
+    Block("response_headers", ("headerModifiers", "response"), partial(compile_header_filter, of_response=True)),
+    Block("delay", ("delay",), compile_delay),
+    Block("direct_response", ("directResponse",), compile_direct_response),
+    Block("buffer", ("buffer",), compile_buffer),
+)
+"""Of `spec.traffic`, but `authorization`, whose rules add up."""
 
-BACKEND: Final[tuple[Block, ...]] = ()
+BACKEND: Final[tuple[Block, ...]] = (
+    Block("auth", ("auth",), compile_auth),
+)
+"""Of `spec.backend`, and of `spec.policies` of a backend."""
