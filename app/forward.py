@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from app.backends.exchange import Response
     from app.backends.table import BackendTable
-    from app.backends.transport import OriginResponse
     from config.attributes import RawHeaders, RequestAttributes
     from config.snapshot import Backend
     from middleware.context import RequestContext
@@ -84,7 +84,7 @@ class Forward:
             caller.close()
 
 
-async def _answer(response: OriginResponse, context: RequestContext, caller: _Caller, send: Send) -> None:
+async def _answer(response: Response, context: RequestContext, caller: _Caller, send: Send) -> None:
     """Pass the answer on, as fast as the caller takes it."""
     status = response.status
     fields = response.fields
