@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from config.policy.authorization import Authorization
+    from config.policy.cors import Cors
+    from config.policy.csrf import Csrf
     from config.policy.headers import HeaderRewrite
+    from config.policy.mirror import Mirror
+    from config.policy.rewrite import Redirect, UrlRewrite
     from config.policy.upstream import Upstream
 
 DEFAULT_PORTS = frozenset({80, 443})
@@ -39,6 +43,14 @@ class Route:
     """None: the reference dangles, and the route answers 500."""
     reads_body: bool = False
     """Some expression reads the request's body, so that it is read before policy decides."""
+    rewrite: UrlRewrite | None = None
+    redirect: Redirect | None = None
+    """The route answers by itself, and needs no backend."""
+    cors: Cors | None = None
+    csrf: Csrf | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    host_rewrite: bool = True
+    """False (`hostRewrite` `None`): the origin gets the caller's `Host`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +99,6 @@ class Snapshot:
 
     @property
     def upstreams(self) -> frozenset[Upstream]:
-        """Every origin that some route leads to."""
-        return frozenset(route.backend.upstream for route in self.routes if route.backend)
+        """Every origin that some route leads to, and every mirror."""
+        origins = {route.backend.upstream for route in self.routes if route.backend}
+        return frozenset(origins.union(mirror.backend.upstream for route in self.routes for mirror in route.mirrors))

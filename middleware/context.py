@@ -90,6 +90,7 @@ class RequestContext:
         "matched_prefix",
         "method",
         "peer",
+        "queued_headers",
         "reason",
         "request_id",
         "route",
@@ -139,6 +140,8 @@ class RequestContext:
         """Length of the request's body as its head says."""
         self.chunked = False
         """Whether the request's body comes in chunks."""
+        self.queued_headers: RawHeaders | None = None
+        """Fields for whatever answers the caller, as `middleware.queued` merges them."""
         self.decision: Decision | None = None
         self.status: int | None = None
         """Status sent to the caller; none if the answer never began."""

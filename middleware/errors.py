@@ -49,6 +49,20 @@ class AuthorizationDeniedError(GatewayError):
     reason = "authorization_denied"
 
 
+class CsrfError(GatewayError):
+    """A request that changes something comes from a page of another site."""
+
+    status = HTTPStatus.FORBIDDEN
+    body = "CSRF validation failed"
+    reason = "csrf_validation_failed"
+
+
+class RewriteFailedError(GatewayError):
+    """The path cannot be rewritten as the route says, so nothing is sent."""
+
+    reason = "rewrite_failed"
+
+
 class RouteNotFoundError(GatewayError):
     """No service has this host, or no route takes the request."""
 
