@@ -67,6 +67,20 @@ class PayloadTooLargeError(GatewayError):
     headers = ((b"connection", b"close"),)
 
 
+class CsrfError(GatewayError):
+    """A request that changes something comes from a page of another site."""
+
+    status = HTTPStatus.FORBIDDEN
+    body = "CSRF validation failed"
+    reason = "csrf_validation_failed"
+
+
+class RewriteFailedError(GatewayError):
+    """The path cannot be rewritten as the route says, so nothing is sent."""
+
+    reason = "rewrite_failed"
+
+
 class RouteNotFoundError(GatewayError):
     """No service has this host, or no route takes the request."""
 
