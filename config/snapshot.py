@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from config.policy.authorization import Authorization
+    from config.policy.client_auth import ApiKeyAuthentication, BasicAuthentication
     from config.policy.headers import HeaderRewrite
+    from config.policy.jwt import JwtAuthentication
     from config.policy.upstream import Upstream
 
 DEFAULT_PORTS = frozenset({80, 443})
@@ -39,6 +41,9 @@ class Route:
     """None: the reference dangles, and the route answers 500."""
     reads_body: bool = False
     """Some expression reads the request's body, so that it is read before policy decides."""
+    jwt: JwtAuthentication | None = None
+    basic_auth: BasicAuthentication | None = None
+    api_key: ApiKeyAuthentication | None = None
 
 
 @dataclass(frozen=True, slots=True)
