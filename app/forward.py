@@ -115,7 +115,11 @@ async def _answer(response: OriginResponse, context: RequestContext, caller: _Ca
 
 def _request_head(backend: Backend, attributes: RequestAttributes, context: RequestContext) -> RawHeaders:
     """Return the fields for the origin: `Host` and framing are this hop's own, the rest is what policy left."""
-    result: RawHeaders = [(b"host", context.authority or backend.authority or _bracketed(attributes.host)), *context.headers, VIA]
+    result: RawHeaders = [
+        (b"host", context.authority or backend.authority or _bracketed(attributes.host)),
+        *context.headers,
+        VIA,
+    ]
     if context.chunked:
         result.append((b"transfer-encoding", b"chunked"))
     elif context.content_length is not None:

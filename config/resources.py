@@ -138,32 +138,27 @@ class Resources:
 
     def add(self, parsed: Parsed[Any]) -> None:
         """File a manifest under its kind. `AgentgatewayPolicy` and its enterprise twin are told apart by name only."""
-        model = parsed.model
-        match model:
-            case Gateway():
-                self.gateways[parsed.name] = parsed
-            case HTTPRoute():
-                self.routes[parsed.name] = parsed
-            case ServiceEntry():
-                self.service_entries[parsed.name] = parsed
-            case AgentgatewayBackend():
-                self.backends[parsed.name] = parsed
-            case AgentgatewayPolicy():
-                self.policies[parsed.key] = parsed
-            case Service():
-                self.services[parsed.name] = parsed
-            case Secret():
-                self.secrets[parsed.name] = parsed
-            case ConfigMap():
-                self.config_maps[parsed.name] = parsed
-            case GatewayClass():
-                self.gateway_classes[model.metadata.name] = parsed
-            case AgentgatewayParameters():
-                self.parameters[parsed.key] = parsed
-            case ReferenceGrant():
-                self.grants.append(parsed)
-            case ClusterResource(kind="Namespace"):
-                self.namespaces[model.metadata.name] = parsed
+        kind = type(parsed.model)
+        if kind in {AgentgatewayPolicy, AgentgatewayParameters}:
+            (self.policies if kind is AgentgatewayPolicy else self.parameters)[parsed.key] = parsed
+        elif kind is ReferenceGrant:
+            self.grants.append(parsed)
+        elif kind is not ClusterResource:
+            self._tables()[kind][parsed.name] = parsed
+        elif parsed.model.kind == "Namespace":
+            self.namespaces[parsed.model.metadata.name] = parsed
+
+    def _tables(self) -> dict[type, dict[str, Any]]:
+        return {
+            AgentgatewayBackend: self.backends,
+            ConfigMap: self.config_maps,
+            Gateway: self.gateways,
+            GatewayClass: self.gateway_classes,
+            HTTPRoute: self.routes,
+            Secret: self.secrets,
+            Service: self.services,
+            ServiceEntry: self.service_entries,
+        }
 
 
 def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Finding]]:
@@ -280,7 +275,7 @@ def _parse(document: Document) -> tuple[Parsed[Any] | None, list[Finding]]:
                 "unknown-annotation",
                 f"the annotation {name!r} has no meaning on a {model.kind} here",
                 document.locate(["metadata", "annotations", name], key=True),
-                "known here: egress-gateway.dev/on-error, mode and expires-at on a policy, path-escapes on an HTTPRoute",
+                "known here, after egress-gateway.dev/: expires-at, mode, on-error on a policy; path-escapes on an HTTPRoute",
             )
             for name in unknown
         ]

@@ -83,6 +83,7 @@ class RequestContext:
         "content_length",
         "decision",
         "decision_id",
+        "decoded",
         "endpoint",
         "error",
         "fields",
@@ -93,6 +94,7 @@ class RequestContext:
         "reason",
         "request_id",
         "route",
+        "shadow",
         "snapshot",
         "start_time",
         "started",
@@ -124,6 +126,10 @@ class RequestContext:
         """None: traces are off."""
         self.peer: Peer | None = None
         self.attributes: RequestAttributes | None = None
+        self.decoded: RequestAttributes | None = None
+        """The request's other reading, where its path holds `%2F` and the route allows that: policy must allow both."""
+        self.shadow: tuple[str, ...] = ()
+        """Rules in shadow mode that would have denied the request."""
         self.route: Route | None = None
         self.matched_prefix: str | None = None
         """The `PathPrefix` that chose the route, which a rewrite can replace; none if something else did."""

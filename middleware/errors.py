@@ -78,6 +78,14 @@ class AuthorizationDeniedError(GatewayError):
     reason = "authorization_denied"
 
 
+class NetworkDeniedError(GatewayError):
+    """`networkAuthorization` refuses the connection: it is closed, and nothing is answered."""
+
+    status = HTTPStatus.FORBIDDEN
+    body = ""
+    reason = "network_authorization_denied"
+
+
 class RouteNotFoundError(GatewayError):
     """No service has this host, or no route takes the request."""
 

@@ -91,6 +91,7 @@ FIELDS = (
     "decision",
     "reason",
     "rule",
+    "shadow",
     "error",
     "trace_id",
     "span_id",
@@ -148,6 +149,7 @@ def access_line(scope: Scope, context: RequestContext) -> bytes:
         "allow" if context.is_allowed else "deny",
         context.verdict or None,
         decision.rule if decision else None,
+        context.shadow or None,
     )
     values = (
         _timestamp(context.start_time),

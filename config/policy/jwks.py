@@ -124,7 +124,7 @@ def _key(entry: dict[str, Any]) -> VerificationKey:
         raise UnusableKeyError("a symmetric key: whoever can verify with it can sign")
     if not _PRIVATE_MEMBERS.isdisjoint(entry):
         raise UnusableKeyError("a private key: only its public part belongs here")
-    if usage not in {None, "sig"} if isinstance(usage, str | None) else True:
+    if usage is not None and usage != "sig":
         raise UnusableKeyError("its use is not sig")
     if operations is not None and (not isinstance(operations, list) or "verify" not in operations):
         raise UnusableKeyError("its key_ops do not name verify")
@@ -146,7 +146,8 @@ def _possible(entry: dict[str, Any], kind: Any) -> frozenset[str]:
     """Return the algorithms of the key's type; none where the type is not used here."""
     if kind != "RSA":
         curve = entry.get("crv")
-        return _CURVES.get((kind, curve), frozenset()) if isinstance(curve, str) else frozenset()
+        known = isinstance(kind, str) and isinstance(curve, str)
+        return _CURVES.get((kind, curve), frozenset()) if known else frozenset()
     modulus = entry.get("n")
     try:
         number = base64.urlsafe_b64decode(modulus + "=" * (-len(modulus) % 4)) if isinstance(modulus, str) else b""
