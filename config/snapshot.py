@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from config.policy.authorization import Authorization, Shadow
     from config.policy.balancing import DynamicForwardProxy
     from config.policy.body import Buffer
-    from config.policy.client_auth import ApiKeyAuthentication, BasicAuthentication, JwtAuthentication
+    from config.policy.client_auth import ApiKeyAuthentication, BasicAuthentication
     from config.policy.cors import Cors
     from config.policy.credentials import Credentials
     from config.policy.csrf import Csrf
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from config.policy.direct_response import DirectResponses
     from config.policy.headers import HeaderModifier
     from config.policy.health import Health
+    from config.policy.jwt import JwtAuthentication
     from config.policy.matching import RouteTable
     from config.policy.mirror import Mirror
     from config.policy.resilience import Retry
@@ -140,7 +141,8 @@ class Route:
         only = self.backends[0] if len(self.backends) == 1 else None
         sends = only is not None and only.weight > 0 and only.backend.only_sends
         short = sends and self.timeout is None and self.retry is None
-        readers = (self.authorization, self.shadow, self.transformation, self.direct_response, self.delay, self.retry)
+        policies = (self.jwt, self.basic_auth, self.api_key, self.transformation, self.direct_response, self.delay)
+        readers = (self.authorization, self.shadow, *policies, self.retry)
         object.__setattr__(self, "backend", only.backend if only is not None else None)
         object.__setattr__(self, "upstream", only.backend.upstream if only is not None and short else None)
         object.__setattr__(self, "reads_body", any(getattr(reader, "reads_body", False) for reader in readers))
