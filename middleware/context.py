@@ -134,8 +134,8 @@ class RequestContext:
         """None: traces are off."""
         self.peer: Peer | None = None
         self.attributes: RequestAttributes | None = None
-        self.decoded: RequestAttributes | None = None
-        """The request's other reading, where its path holds `%2F` and the route allows that: policy must allow both."""
+        self.decoded: str | None = None
+        """The path's other reading, where it holds `%2F` and the route allows that: policy must allow both."""
         self.shadow: tuple[str, ...] = ()
         """Rules in shadow mode that would have denied the request."""
         self.route: Route | None = None
