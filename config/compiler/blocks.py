@@ -15,7 +15,7 @@ from config.compiler.transformations import (
     compile_direct_response,
     compile_header_filter,
     compile_transformation,
-)
+)from config.compiler.upstreams import compile_http, compile_tcp, compile_tls, compile_tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,10 @@ TRAFFIC: Final[tuple[Block, ...]] = (
 """Of `spec.traffic`, but `authorization`, whose rules add up."""
 
 BACKEND: Final[tuple[Block, ...]] = (
+    Block("tls", ("tls",), compile_tls),
+    Block("tcp", ("tcp",), compile_tcp),
+    Block("http", ("http",), compile_http),
+    Block("tunnel", ("tunnel",), compile_tunnel),
     Block("auth", ("auth",), compile_auth),
 )
 """Of `spec.backend`, and of `spec.policies` of a backend."""
