@@ -14,8 +14,8 @@ class GatewayError(Exception):
     """What the caller reads. It names no rule, backend, address or exception."""
     reason: ClassVar[str] = "internal_error"
     """Stable slug: metric label, access-log field and problem type. Never reworded."""
-    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
-    """Further fields of the answer."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Further fields of the answer; an instance may have its own."""
 
 
 class InvalidRequestError(GatewayError):
@@ -39,6 +39,35 @@ class CertificateExpiredError(IdentityRequiredError):
     """The connection, or the TLS 1.2 session it resumed, outlived the certificate it was made with."""
 
     headers = ((b"connection", b"close"),)
+
+
+class CredentialsMissingError(GatewayError):
+    """The route asks for a credential of the caller's own, and there is none."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    body = "authentication failure: no credentials"
+    reason = "credentials_missing"
+
+    def __init__(self, message: str, challenge: bytes) -> None:
+        """Say what is missing; `challenge` is the value of `WWW-Authenticate` (RFC 9110 section 11.6.1)."""
+        super().__init__(message)
+        self.headers = ((b"www-authenticate", challenge),)
+
+
+class CredentialsInvalidError(CredentialsMissingError):
+    """The caller's own credential is refused."""
+
+    body = "authentication failure: invalid credentials"
+    reason = "credentials_invalid"
+
+
+class PasswordChecksBusyError(GatewayError):
+    """More passwords wait to be compared than may: hashes are slow on purpose."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    body = "overloaded"
+    reason = "password_checks_busy"
+    headers = ((b"retry-after", b"1"),)
 
 
 class AuthorizationDeniedError(GatewayError):
@@ -65,6 +94,20 @@ class PayloadTooLargeError(GatewayError):
     reason = "payload_too_large"
     # The rest of the body is still to come.
     headers = ((b"connection", b"close"),)
+
+
+class CsrfError(GatewayError):
+    """A request that changes something comes from a page of another site."""
+
+    status = HTTPStatus.FORBIDDEN
+    body = "CSRF validation failed"
+    reason = "csrf_validation_failed"
+
+
+class RewriteFailedError(GatewayError):
+    """The path cannot be rewritten as the route says, so nothing is sent."""
+
+    reason = "rewrite_failed"
 
 
 class RouteNotFoundError(GatewayError):

@@ -213,7 +213,9 @@ class Http2Transport(Transport):
             async with asyncio.timeout(self._upstream.connect_timeout):
                 connection = await self._connect()
         except TimeoutError:
-            failure: OriginError = OriginConnectTimeoutError(f"{self._upstream.host}: no connection within its deadline")
+            failure: OriginError = OriginConnectTimeoutError(
+                f"{self._upstream.host}: no connection within its deadline"
+            )
         except OriginConnectError as error:
             failure = error
         except OriginProtocolError as error:

@@ -46,7 +46,9 @@ def request_fields(method: str, target: str, headers: RawHeaders) -> list[tuple[
         (b":authority", authority),
         (b":path", target.encode("ascii")),
     ]
-    if not all(value for _, value in fields) or any(value.translate(None, CONTROLS + b" ") != value for _, value in fields):
+    if not all(value for _, value in fields) or any(
+        value.translate(None, CONTROLS + b" ") != value for _, value in fields
+    ):
         raise OriginRequestError("the method, host or target is empty, or holds a control character or a space")
     for name, value in headers:
         if name in _NOT_SENT:
