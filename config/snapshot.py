@@ -74,12 +74,13 @@ class Route:
     """`egress-gateway.dev/path-escapes: allow`: `%2F` may stand in a path, and policy must allow both readings of it."""
 
     backend: Backend | None = field(init=False)
-    """The backend, where there is one only."""
+    """The backend, where all requests go to one; none too where that one dangles, or none has a weight."""
     reads_body: bool = field(init=False)
     """Some expression reads the request's body, so that it is read before policy decides."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "backend", self.backends[0].backend if len(self.backends) == 1 else None)
+        used = [weighted.backend for weighted in self.backends if weighted.weight]
+        object.__setattr__(self, "backend", used[0] if len(used) == 1 else None)
         readers = (self.authorization, self.shadow)
         object.__setattr__(self, "reads_body", any(reader is not None and reader.reads_body for reader in readers))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from config.compiler.attachment import Level
@@ -149,15 +149,19 @@ class BackendCompiler:
             place.error("no-route", message, "add an HTTPRoute with a backend, or a port of protocol HTTP")
             return None
         number = port.target_port or port.number
-        if host.startswith("*."):
-            return self._assemble(entry.name, [], None, settings, None, place, port=number)
+        tls = settings.get("tls")
+        if tls is not None and spec.subject_alt_names and not tls.verify_names:
+            settings["tls"] = replace(tls, verify_names=spec.subject_alt_names)
+        named = None if host.startswith("*.") else host
         if spec.endpoints:
             endpoints = [
                 (str(ipaddress.ip_address(endpoint.address)), endpoint.ports.get(port.name, number), endpoint.weight)
                 for endpoint in spec.endpoints
             ]
             weighted = [(address, at, 1 if weight is None else weight) for address, at, weight in endpoints]
-            return self._assemble(entry.name, weighted, host, settings, None, place, port=number)
+            return self._assemble(entry.name, weighted, named, settings, None, place, port=number)
+        if named is None:
+            return self._assemble(entry.name, [], None, settings, None, place, port=number)
         return self._assemble(entry.name, [(host, number, 1)], host, settings, None, place)
 
     def _assemble(  # noqa: PLR0913  each is a fact of its own
@@ -207,8 +211,9 @@ class BackendCompiler:
             )
 
         made = [(upstream(address, at, host), weight) for address, at, weight in endpoints]
-        template = upstream("template.invalid", port or 0) if host is None else None
-        if any(found is None for found, _ in made) or (host is None and template is None):
+        is_dynamic = not endpoints
+        template = upstream("template.invalid", port or 0) if is_dynamic else None
+        if any(found is None for found, _ in made) or (is_dynamic and template is None):
             fault = fault or "no_valid_backends"
         if name in self.denied:
             fault = "no_valid_backends"
