@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
+from app.attempts import Means
+from app.expiry import follow_expiry
 from app.forward import Forward
 from app.lifespan import StartError, running
 from app.listeners.uvicorn_connection import ADMIT
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
 
     from app.lifespan import Runtime
     from config.settings import Settings
+    from config.snapshot import Snapshot
     from middleware.context import Connection
 
 logger = logging.getLogger("egress")
@@ -48,7 +54,7 @@ class Gateway(Starlette):
     def use(self, runtime: Runtime) -> None:
         """Serve new requests by a configuration. It is one assignment: a request goes on in the layers it came into."""
         snapshot, trust_domains = runtime.snapshot, runtime.settings.trust_domains
-        app: ASGIApp = Forward(runtime.backends)
+        app: ASGIApp = Forward(Means(runtime.backends, runtime.health), runtime.idle)
         record = Recorder(runtime.access_log, runtime.tracing)
         trace = runtime.tracing.start if runtime.tracing is not None else None
         self.user_middleware = layers(snapshot, trust_domains, record, trace)
@@ -57,6 +63,10 @@ class Gateway(Starlette):
         guarded = snapshot.network is not None or snapshot.network_shadow is not None
         self._guard = NetworkGuard(snapshot.network, snapshot.network_shadow, trust_domains) if guarded else None
         self._stack = app
+
+    async def _replace(self, runtime: Runtime, snapshot: Snapshot) -> None:
+        await runtime.backends.reconcile(snapshot)
+        self.use(replace(runtime, snapshot=snapshot))
 
     def admit(self, connection: Connection) -> None:
         """Judge a connection that was just made.
@@ -80,7 +90,11 @@ class Gateway(Starlette):
                 self.use(runtime)
                 started = True
                 await send({"type": "lifespan.startup.complete"})
-                await receive()
+                expiry = asyncio.create_task(follow_expiry(runtime.snapshot, partial(self._replace, runtime)))
+                try:
+                    await receive()
+                finally:
+                    expiry.cancel()
         except Exception as error:
             if not isinstance(error, StartError):
                 logger.exception("unexpected error")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from config.attributes import Peer, RawHeaders, RequestAttributes
     from config.policy.decision import Decision
-    from config.snapshot import Route, Snapshot
+    from config.policy.upstream import Upstream
+    from config.snapshot import Backend, Route, Snapshot
     from middleware.trace_context import Trace
 
 CONNECTION = "egress.connection"
@@ -26,14 +27,17 @@ TARGET = "egress.target"
 """Key in `scope["state"]`: the request target as received, bytes."""
 CONTEXT = "egress.context"
 """Key in the scope: the request's `RequestContext`. A guard that finds none fails closed, with a `KeyError`."""
+DECISION_ID = b"x-egress-decision-id"
+"""Header field of every answer that the gateway gives itself, and of no other."""
 
 
 class Departure:
     """Tells the request that is being served when its caller's connection is lost."""
 
-    __slots__ = ("callback", "task")
+    __slots__ = ("callback", "has_happened", "task")
 
     def __init__(self) -> None:
+        self.has_happened = False
         self.callback: Callable[[], None] | None = None
         """Set by the request that wants to know; one request of a connection is served at a time."""
         self.task: asyncio.Task[None] | None = None
@@ -41,6 +45,7 @@ class Departure:
 
     def happened(self) -> None:
         """Call back, if anybody waits."""
+        self.has_happened = True
         if self.callback is not None:
             self.callback()
 
@@ -74,10 +79,12 @@ class RequestContext:
 
     __slots__ = (
         "aborted",
+        "attempts",
         "attributes",
         "authority",
         "bytes_in",
         "bytes_out",
+        "choice",
         "chunked",
         "connection",
         "content_length",
@@ -91,6 +98,7 @@ class RequestContext:
         "matched_prefix",
         "method",
         "peer",
+        "queued_headers",
         "reason",
         "request_id",
         "route",
@@ -145,6 +153,8 @@ class RequestContext:
         """Length of the request's body as its head says."""
         self.chunked = False
         """Whether the request's body comes in chunks."""
+        self.queued_headers: RawHeaders | None = None
+        """Header fields for whichever answer is given, its own of these names replaced; of `Vary`, added to it."""
         self.decision: Decision | None = None
         self.status: int | None = None
         """Status sent to the caller; none if the answer never began."""
@@ -156,6 +166,10 @@ class RequestContext:
         """For the log, never for the caller."""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.attempts = 0
+        """Tries after the first one."""
+        self.choice: tuple[Backend, Upstream | None] | None = None
+        """Backend and origin of the last attempt, where the route leaves a choice; no origin: it has none."""
         self.endpoint: str | None = None
         """Address and port that was dialled."""
         self.upstream_offset: float | None = None

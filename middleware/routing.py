@@ -53,7 +53,7 @@ class RoutingMiddleware:
         return self.app(scope, receive, send)
 
 
-def _route(scope: Scope, context: RequestContext) -> None:
+def _route(scope: Scope, context: RequestContext) -> None:  # noqa: C901  a call costs more than a branch
     method, version, raw_headers = scope["method"], scope["http_version"], scope["headers"]
     if version not in _VERSIONS:
         raise HttpVersionNotSupportedError(f"HTTP/{version}")

@@ -41,7 +41,7 @@ class Enforcement:
 def enforcement(place: Place) -> Enforcement:
     """Read the annotations of a policy. One that cannot be read is a fault, and the stricter meaning is in force."""
     metadata = place.parsed.model.metadata
-    annotations = metadata.annotations
+    annotations: dict[str, str] = metadata.annotations
 
     def value(name: str, allowed: tuple[str, ...], message: str) -> str | None:
         given = annotations.get(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from config.compiler.refusals import restricts
 from config.errors import Finding, nearest
@@ -91,13 +91,13 @@ def attach_policies(resources: Resources) -> tuple[list[Attachment], set[str], l
     return attachments, unresolved, findings
 
 
-def _objects(resources: Resources, level: Level) -> Mapping[str, Parsed[object]]:
-    known: dict[Level, Mapping[str, Parsed[object]]] = {
-        Level.GATEWAY: resources.gateways,  # type: ignore[dict-item]
-        Level.SERVICE_ENTRY: resources.service_entries,  # type: ignore[dict-item]
-        Level.ROUTE: resources.routes,  # type: ignore[dict-item]
-        Level.SERVICE: resources.services,  # type: ignore[dict-item]
-        Level.BACKEND: resources.backends,  # type: ignore[dict-item]
+def _objects(resources: Resources, level: Level) -> Mapping[str, Parsed[Any]]:
+    known: dict[Level, Mapping[str, Parsed[Any]]] = {
+        Level.GATEWAY: resources.gateways,
+        Level.SERVICE_ENTRY: resources.service_entries,
+        Level.ROUTE: resources.routes,
+        Level.SERVICE: resources.services,
+        Level.BACKEND: resources.backends,
     }
     return known[level]
 
@@ -112,7 +112,7 @@ def _level(policy: Parsed[AgentgatewayPolicy], group: str, kind: str) -> Level |
     return level
 
 
-def _resolve(
+def _resolve(  # noqa: PLR0911  one for each way to be wrong
     resources: Resources, policy: Parsed[AgentgatewayPolicy], target: TargetReference, index: int
 ) -> Attachment | Finding:
     def fault(code: str, message: str, hint: str) -> Finding:
@@ -181,7 +181,7 @@ def _select(
     wanted = selector.match_labels.items()
     found = False
     for name, parsed in _objects(resources, level).items():
-        metadata = parsed.model.metadata  # type: ignore[attr-defined]
+        metadata = parsed.model.metadata
         if parsed.namespace != policy.namespace or not wanted <= metadata.labels.items():
             continue
         if selector.section_name is None:

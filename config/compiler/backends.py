@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from config.compiler.attachment import Level
 from config.compiler.blocks import BACKEND
 from config.compiler.place import Place
+from config.policy.balancing import DynamicForwardProxy, Endpoint
 from config.policy.upstream import HttpSettings, TcpSettings, upstream_of
 from config.resources import AGENTGATEWAY
-from config.snapshot import Backend, Endpoint
+from config.snapshot import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from config.compiler.merging import PolicyMerger, Target
     from config.model.backend import AgentgatewayBackend
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from config.model.service_entry import ServiceEntry
     from config.policy.upstream import Upstream
     from config.resources import Parsed
+    from config.snapshot import BackendFault
 
+_How = tuple[float | None, bool]
 CLUSTER_DOMAIN = "svc.cluster.local"
 _HTTP = frozenset({"HTTP", "HTTP2", "GRPC"})
 
@@ -36,7 +39,7 @@ class BackendCompiler:
     """`namespace/name` of what a policy targets that could not be read: how to connect to it is not known."""
     _inline: dict[str, dict[str, Any]] = field(default_factory=dict)
     """`namespace/name` of an `AgentgatewayBackend` to its own settings."""
-    _made: dict[tuple[str, tuple[Target, ...], float | None], Backend] = field(default_factory=dict)
+    _made: dict[tuple[str, tuple[Target, ...], _How], Backend] = field(default_factory=dict)
 
     def compile(self) -> None:
         """Compile every backend's own blocks, so that each fault is found once, whether a route refers to it or not."""
@@ -50,15 +53,22 @@ class BackendCompiler:
             }
 
     def resolve(
-        self, place: Place, reference: BackendReference, targets: Sequence[Target], request_timeout: float | None = None
-    ) -> Backend | None:
-        """Return what a reference means; none, and a fault, where that is nothing.
+        self,
+        place: Place,
+        reference: BackendReference,
+        targets: Sequence[Target],
+        *,
+        request_timeout: float | None = None,
+        guarded: bool = True,
+    ) -> Backend:
+        """Return what a reference means. What it cannot mean is a fault, and a backend that answers 500.
 
         Args:
             place: of the reference.
             reference: an `AgentgatewayBackend`, or a `Service`, which need not be among the manifests.
             targets: levels whose backend policies apply, weak to strong.
             request_timeout: `timeouts.backendRequest` of the rule, in seconds.
+            guarded: false for infrastructure that the operator names, which may be inside the cluster.
 
         """
         namespace = reference.namespace or place.namespace
@@ -67,18 +77,18 @@ class BackendCompiler:
         if kind not in {(AGENTGATEWAY, "AgentgatewayBackend"), ("", "Service")}:
             message = f"a backendRef cannot name a {reference.kind!r} of {reference.group!r}"
             place.error("invalid-backend", message, f"an AgentgatewayBackend of {AGENTGATEWAY}, or a Service of ''")
-            return None
+            return unusable(name)
         if namespace != place.namespace and not self.granted(place, kind, namespace, reference.name):
             message = f"no ReferenceGrant lets {place.namespace} refer to {reference.kind} {name}"
             place.error("reference-not-granted", message, f"add one to the namespace {namespace}")
-            return None
+            return unusable(name)
         if reference.kind == "Service":
-            return self._service(place, reference, namespace, targets, request_timeout)
+            return self._service(place, reference, namespace, targets, (request_timeout, guarded))
         parsed = self.policies.resources.backends.get(name)
         if parsed is None:
             place.dangling("AgentgatewayBackend", name, self.policies.resources.backends)
-            return None
-        return self._agentgateway_backend(parsed, targets, request_timeout)
+            return unusable(name)
+        return self._agentgateway_backend(parsed, targets, (request_timeout, guarded))
 
     def granted(self, place: Place, kind: tuple[str, str], namespace: str, name: str) -> bool:
         """Tell whether a `ReferenceGrant` of a namespace lets this manifest refer to an object there."""
@@ -100,12 +110,12 @@ class BackendCompiler:
         reference: BackendReference,
         namespace: str,
         targets: Sequence[Target],
-        request_timeout: float | None,
-    ) -> Backend | None:
+        how: _How,
+    ) -> Backend:
         name = f"{namespace}/{reference.name}"
         if reference.port is None:
             place.error("missing-field", f"a reference to the Service {name} needs its 'port'")
-            return None
+            return unusable(name)
         service = self.policies.resources.services.get(name)
         ports = {port.port for port in service.model.spec.ports} if service is not None else None
         if ports is not None and reference.port not in ports:
@@ -113,31 +123,31 @@ class BackendCompiler:
             place.error(
                 "dangling-reference", f"the Service {name} has no port {reference.port}", f"known here: {known}"
             )
-            return None
+            return unusable(name)
         levels = (*targets, (Level.SERVICE, name), (Level.SERVICE, f"{name}#{reference.port}"))
         settings = self.policies.merge_backend(levels, {})
         host = f"{reference.name}.{namespace}.{CLUSTER_DOMAIN}"
-        return self._assemble(name, [(host, reference.port, 1)], host, settings, request_timeout, place)
+        return self._assemble(name, [(host, reference.port, 1)], host, settings, place, how=how)
 
     def _agentgateway_backend(
-        self, parsed: Parsed[AgentgatewayBackend], targets: Sequence[Target], request_timeout: float | None
+        self, parsed: Parsed[AgentgatewayBackend], targets: Sequence[Target], how: _How
     ) -> Backend:
         levels = (*targets, (Level.BACKEND, parsed.name))
-        key = (parsed.name, tuple(level for level in levels if level in self.policies.attached), request_timeout)
+        key = (parsed.name, tuple(level for level in levels if level in self.policies.attached), how)
         if key in self._made:
             return self._made[key]
         settings = self.policies.merge_backend(levels, self._inline[parsed.name])
         place = Place(parsed, self.policies.resources, self.policies.findings, ("spec", "policies"))
         static = parsed.model.spec.static
         if static is None:
-            backend = self._assemble(parsed.name, [], None, settings, request_timeout, place)
+            backend = self._assemble(parsed.name, [], None, settings, place, how=how)
         else:
             host = static.host.lower().removesuffix(".")
-            backend = self._assemble(parsed.name, [(host, static.port, 1)], host, settings, request_timeout, place)
+            backend = self._assemble(parsed.name, [(host, static.port, 1)], host, settings, place, how=how)
         self._made[key] = backend
         return backend
 
-    def direct(self, entry: Parsed[ServiceEntry], host: str, targets: Sequence[Target]) -> Backend | None:
+    def direct(self, entry: Parsed[ServiceEntry], host: str, targets: Sequence[Target]) -> Backend:
         """Return the service itself, for one without a route: its host on its first HTTP port, or its endpoints."""
         spec = entry.model.spec
         place = Place(entry, self.policies.resources, self.policies.findings)
@@ -147,7 +157,7 @@ class BackendCompiler:
         if port is None:
             message = f"ServiceEntry {entry.name} has no HTTPRoute, and no port that can be called without one"
             place.error("no-route", message, "add an HTTPRoute with a backend, or a port of protocol HTTP")
-            return None
+            return unusable(entry.name)
         number = port.target_port or port.number
         tls = settings.get("tls")
         if tls is not None and spec.subject_alt_names and not tls.verify_names:
@@ -159,10 +169,10 @@ class BackendCompiler:
                 for endpoint in spec.endpoints
             ]
             weighted = [(address, at, 1 if weight is None else weight) for address, at, weight in endpoints]
-            return self._assemble(entry.name, weighted, named, settings, None, place, port=number)
+            return self._assemble(entry.name, weighted, named, settings, place, port=number)
         if named is None:
-            return self._assemble(entry.name, [], None, settings, None, place, port=number)
-        return self._assemble(entry.name, [(host, number, 1)], host, settings, None, place)
+            return self._assemble(entry.name, [], None, settings, place, port=number)
+        return self._assemble(entry.name, [(host, number, 1)], host, settings, place)
 
     def _assemble(  # noqa: PLR0913  each is a fact of its own
         self,
@@ -170,10 +180,10 @@ class BackendCompiler:
         endpoints: Sequence[tuple[str, int, int]],
         host: str | None,
         settings: Mapping[str, Any],
-        request_timeout: float | None,
         place: Place,
         *,
         port: int | None = None,
+        how: _How = (None, True),
     ) -> Backend:
         """Put settings together.
 
@@ -182,14 +192,15 @@ class BackendCompiler:
             endpoints: address or name, port and weight of each; none for a backend whose host the request names.
             host: what certificates are verified for, and `Host` is; none if the request names it.
             settings: compiled blocks by field.
-            request_timeout: in seconds, in place of `http.requestTimeout`.
             place: of the backend, for faults.
             port: of the service, where it is not the first endpoint's.
+            how: seconds in place of `http.requestTimeout`, and whether the dial guard asks.
 
         """
+        request_timeout, guarded = how
         tls, auth = settings.get("tls"), settings.get("auth")
         http: HttpSettings = settings.get("http") or HttpSettings()
-        fault = ""
+        fault: BackendFault = ""
         if auth is not None and auth.unusable:
             fault = "backend_authentication_failed"
         elif auth is not None and tls is None:
@@ -207,13 +218,15 @@ class BackendCompiler:
                 tcp=settings.get("tcp") or TcpSettings(),
                 http=http,
                 tunnel=settings.get("tunnel"),
+                guarded=guarded,
                 server_name=server_name,
             )
 
         made = [(upstream(address, at, host), weight) for address, at, weight in endpoints]
-        is_dynamic = not endpoints
-        template = upstream("template.invalid", port or 0) if is_dynamic else None
-        if any(found is None for found, _ in made) or (is_dynamic and template is None):
+        dynamic = None
+        if not endpoints:
+            dynamic = _dynamic(upstream, port, 443 if tls is not None else 80)
+        if any(found is None for found, _ in made) or upstream("unusable.invalid", 1) is None:
             fault = fault or "no_valid_backends"
         if name in self.denied:
             fault = "no_valid_backends"
@@ -221,15 +234,40 @@ class BackendCompiler:
         number = port or (endpoints[0][1] if endpoints else default_port)
         return Backend(
             name=name,
-            endpoints=tuple(Endpoint(found, weight) for found, weight in made if found is not None),
+            endpoints=() if fault else tuple(Endpoint(found, weight) for found, weight in made if found is not None),
             authority=_authority(host, number, default_port),
             request_timeout=http.request_timeout if request_timeout is None else request_timeout,
             credentials=auth,
             health=settings.get("health"),
-            template=template,
-            port=port,
+            dynamic=None if fault else dynamic,
             fault=fault,
         )
+
+
+def unusable(name: str) -> Backend:
+    """Return a backend to which nothing can be sent."""
+    return Backend(name=name, fault="no_valid_backends")
+
+
+def _dynamic(
+    upstream: Callable[[str, int], Upstream | None], port: int | None, default_port: int
+) -> DynamicForwardProxy:
+    """Return what makes the origin of a request that names it.
+
+    Args:
+        upstream: makes it for a host and a port.
+        port: of every origin; none: the one that the request names.
+        default_port: where it names none.
+
+    """
+
+    def for_host(host: str, named: int) -> Upstream:
+        found = upstream(host, port or named)
+        if found is None:
+            raise RuntimeError("a backend that cannot be used was asked for an origin")
+        return found
+
+    return DynamicForwardProxy(for_host, port or default_port)
 
 
 def _authority(host: str | None, port: int, default_port: int) -> bytes | None:

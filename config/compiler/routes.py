@@ -81,7 +81,7 @@ class RouteCompiler:
 
     def _mirror_backend(self, route: Parsed[HTTPRoute]) -> Any:
         targets = self._targets(route, None, None, None)
-        return lambda place, reference: self.backends.resolve(place, reference, targets[:1])
+        return lambda place, reference: self.backends.resolve(place, reference, targets[:1], guarded=False)
 
     def _attach(self, place: Place, route: Parsed[HTTPRoute], parent: ParentReference) -> None:
         resources = place.resources
@@ -244,14 +244,14 @@ class RouteCompiler:
         self.report_open(merged, place)
         inline = self._inline[parsed.name, index]
         fields = merged.with_inline(inline)
+        patience = fields.pop("backend_timeout", None)
         backends = [
             WeightedBackend(
-                self.backends.resolve(here, reference, targets, inline.get("backend_timeout")), reference.weight
+                self.backends.resolve(place.at("backendRefs", number), reference, targets, request_timeout=patience),
+                reference.weight,
             )
             for number, reference in enumerate(rule.backend_refs)
-            if (here := place.at("backendRefs", number))
         ]
-        fields.pop("backend_timeout", None)
         if not backends and not {"redirect", "direct_response"} & fields.keys():
             place.error(
                 "no-backend", "this rule has no backendRefs, and nothing that answers instead", "add one of them"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from config.compiler.attachment import Level, attach_policies
@@ -69,7 +69,19 @@ def compile_snapshot(
     compiler = _Compiler(resources, gateway, policies, backends, routes, findings, unresolved)
     if deny_everything:
         compiler.denied.add("")
-    return compiler.compile(revision), list(dict.fromkeys(findings))
+    snapshot = compiler.compile(revision)
+    if (expiry := policies.next_expiry) is not None:
+
+        def successor() -> Snapshot:
+            found, _ = compile_snapshot(
+                resources, settings, revision=revision, deny_everything=deny_everything, now=expiry
+            )
+            if found is None:
+                raise RuntimeError("the manifests have a Gateway no more, though they are the same")
+            return found
+
+        snapshot = replace(snapshot, next_expiry=expiry, successor=successor)
+    return snapshot, list(dict.fromkeys(findings))
 
 
 def _select_gateway(resources: Resources, wanted: str | None) -> tuple[Parsed[Gateway] | None, list[Finding]]:
@@ -136,7 +148,6 @@ class _Compiler:
             anywhere,
             network,
             network_shadow,
-            self.policies.next_expiry,
         )
 
     def _deny_what_was_refused(self) -> set[str]:

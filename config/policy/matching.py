@@ -1,7 +1,7 @@
 """Which route takes a request: matches and their order of precedence.
 
-Source: Gateway API `HTTPRouteRule.matches`. Precedence: host, then Exact > longest PathPrefix > RegularExpression > with
-method > more headers > more query parameters > older route > namespace/name > order of the rules.
+Source: Gateway API `HTTPRouteRule.matches`. Precedence: host, then Exact > longest PathPrefix > RegularExpression >
+with method > more headers > more query parameters > older route > namespace/name > order of the rules.
 """
 
 from __future__ import annotations
