@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from config.attributes import Downstream
@@ -198,6 +198,12 @@ class RequestContext:
         if self.route is None or self.attributes is None:
             raise RuntimeError("a layer was reached before routing")
         return self.route, self.attributes
+
+    def other_reading(self) -> RequestAttributes | None:
+        """Return the attributes with the other reading of the path, and with all that is known by now; none if none."""
+        if self.decoded is None or self.attributes is None:
+            return None
+        return replace(self.attributes, path=self.decoded)
 
 
 def connection_of(scope: Scope) -> Connection:
