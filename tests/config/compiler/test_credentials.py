@@ -58,6 +58,13 @@ spec:
 ---
 apiVersion: agentgateway.dev/v1alpha1
 kind: AgentgatewayBackend
+metadata: {name: slow, namespace: infra}
+spec:
+  static: {host: login.example.org, port: 443}
+  policies: {tls: {}, tcp: {connectTimeout: 9s}}
+---
+apiVersion: agentgateway.dev/v1alpha1
+kind: AgentgatewayBackend
 metadata: {name: anywhere, namespace: infra}
 spec: {dynamicForwardProxy: {}}
 """
@@ -275,6 +282,7 @@ def test_what_is_asked_of_a_token_endpoint() -> None:
         ("url: 'https://[::1/'", "invalid-value"),
         ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: plain}", "credential-without-tls"),
         ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: unverified}", "not-available"),
+        ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: slow}", "not-available"),
         ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: anywhere}", "invalid-backend"),
         ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: missing}", "dangling-reference"),
         ("backendRef: {name: login, port: 443}", "invalid-backend"),
