@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
+from app.attempts import Means
+from app.expiry import follow_expiry
 from app.forward import Forward
 from app.lifespan import StartError, running
+from app.listeners.uvicorn_connection import ADMIT
 from app.telemetry.recorder import Recorder
+from middleware.network import NetworkGuard
 from middleware.stack import layers
 
 if TYPE_CHECKING:
@@ -17,6 +24,8 @@ if TYPE_CHECKING:
 
     from app.lifespan import Runtime
     from config.settings import Settings
+    from config.snapshot import Snapshot
+    from middleware.context import Connection
 
 logger = logging.getLogger("egress")
 
@@ -32,6 +41,7 @@ class Gateway(Starlette):
         super().__init__()
         self._settings = settings
         self._stack: ASGIApp = _not_started
+        self._guard: NetworkGuard | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -43,24 +53,48 @@ class Gateway(Starlette):
 
     def use(self, runtime: Runtime) -> None:
         """Serve new requests by a configuration. It is one assignment: a request goes on in the layers it came into."""
-        app: ASGIApp = Forward(runtime.backends)
+        snapshot, trust_domains = runtime.snapshot, runtime.settings.trust_domains
+        app: ASGIApp = Forward(Means(runtime.backends, runtime.health), runtime.idle)
         record = Recorder(runtime.access_log, runtime.tracing)
         trace = runtime.tracing.start if runtime.tracing is not None else None
-        self.user_middleware = layers(runtime.snapshot, runtime.settings.trust_domains, record, trace)
+        self.user_middleware = layers(snapshot, trust_domains, record, trace)
         for layer, args, kwargs in reversed(self.user_middleware):
             app = layer(app, *args, **kwargs)
+        guarded = snapshot.network is not None or snapshot.network_shadow is not None
+        self._guard = NetworkGuard(snapshot.network, snapshot.network_shadow, trust_domains) if guarded else None
         self._stack = app
+
+    async def _replace(self, runtime: Runtime, snapshot: Snapshot) -> None:
+        await runtime.backends.reconcile(snapshot)
+        self.use(replace(runtime, snapshot=snapshot))
+
+    def admit(self, connection: Connection) -> None:
+        """Judge a connection that was just made.
+
+        Raises:
+            NetworkDeniedError: it may not be.
+
+        """
+        if self._guard is not None and (would_deny := self._guard.check(connection)):
+            facts = {"src.addr": connection.peername, "shadow": would_deny}
+            logger.warning("a connection that rules in shadow mode would refuse", extra=facts)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start, serve, end. Every failure is sent: one that is raised, uvicorn's `--lifespan auto` would ignore."""
         await receive()
         started = False
+        state = scope.setdefault("state", {})
+        state[ADMIT] = self.admit
         try:
-            async with running(self._settings, scope.setdefault("state", {})) as runtime:
+            async with running(self._settings, state) as runtime:
                 self.use(runtime)
                 started = True
                 await send({"type": "lifespan.startup.complete"})
-                await receive()
+                expiry = asyncio.create_task(follow_expiry(runtime.snapshot, partial(self._replace, runtime)))
+                try:
+                    await receive()
+                finally:
+                    expiry.cancel()
         except Exception as error:
             if not isinstance(error, StartError):
                 logger.exception("unexpected error")

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.backends.dial import Dialer
+from app.backends.health import HealthTable
 from app.backends.table import BackendTable
 from app.backends.tls import TrustRootsError
+from app.caller import IdleWatch
 from app.listeners.uvicorn_connection import REFUSED
 from app.listeners.uvicorn_hook import DRAINING, LISTENING, SERVER_CONFIG
 from app.status import ListenError, Readiness, Reload, listen, status_app
@@ -54,6 +56,8 @@ class Runtime:
     settings: Settings
     snapshot: Snapshot
     backends: BackendTable
+    health: HealthTable
+    idle: IdleWatch
     access_log: AccessLog
     tracing: Tracing | None
 
@@ -133,7 +137,11 @@ async def _open(stack: AsyncExitStack, settings: Settings, snapshot: Snapshot) -
     backends = BackendTable(Dialer(settings.resolve, settings.dial_allow))
     stack.push_async_callback(backends.aclose)
     await backends.reconcile(snapshot)
-    return Runtime(settings, snapshot, backends, access_log, tracing)
+    health = HealthTable()
+    health.reconcile(snapshot)
+    idle = IdleWatch(settings.body_idle_timeout)
+    stack.callback(idle.close)
+    return Runtime(settings, snapshot, backends, health, idle, access_log, tracing)
 
 
 def _report(findings: Iterable[Finding]) -> int:

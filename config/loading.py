@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from config.compiler import compile_snapshot
@@ -33,21 +34,33 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What the manifests come to, whatever is the matter with them."""
+
+    snapshot: Snapshot | None
+    """Safe to serve: every faulty part fails closed. None: no manifests, or unclear which gateway this is."""
+    findings: tuple[Finding, ...]
+    """All of them."""
+    files: int = 0
+    """How many files were read."""
+    routes: int = 0
+    """How many `HTTPRoute`s could be read."""
+    policies: int = 0
+    """How many policies could be read."""
+
+    @property
+    def is_faulty(self) -> bool:
+        """Tell whether some finding is more than a warning."""
+        return any(finding.severity is Severity.ERROR for finding in self.findings)
+
+
 @_without_collection()
-def load(settings: Settings) -> tuple[Snapshot, tuple[Finding, ...]]:
-    """Read, check and compile the manifests that the settings name.
-
-    Returns:
-        The snapshot, and the findings that did not stop it: warnings, and with `EGRESS_STRICT=false` the faults whose
-        part fails closed.
-
-    Raises:
-        ConfigErrors: no manifests, no Gateway, or with `EGRESS_STRICT=true` any fault; all of them, not the first.
-
-    """
+def examine(settings: Settings) -> Examined:
+    """Read, check and compile the manifests that the settings name. No fault in them raises."""
     files, findings = find_files(settings.config)
     if findings:
-        raise ConfigErrors(findings)
+        return Examined(None, tuple(findings))
     digest = hashlib.sha256()
     # One file after the other, as the data of all of them would take more room than anything else.
     resources, faults = parse_resources(_documents(files, digest, findings))
@@ -60,9 +73,24 @@ def load(settings: Settings) -> tuple[Snapshot, tuple[Finding, ...]]:
     if unreadable or resources.refused_names:
         # The Gateway may well stand in what could not be read, which is reported.
         findings = [finding for finding in findings if finding.code != "no-gateway"] or findings
-    if snapshot is None or (settings.strict and any(finding.severity is Severity.ERROR for finding in findings)):
-        raise ConfigErrors(findings)
-    return snapshot, tuple(findings)
+    return Examined(snapshot, tuple(findings), len(files), len(resources.routes), len(resources.policies))
+
+
+def load(settings: Settings) -> tuple[Snapshot, tuple[Finding, ...]]:
+    """Examine the manifests, and return what can be served.
+
+    Returns:
+        The snapshot, and the findings that did not stop it: warnings, and with `EGRESS_STRICT=false` the faults whose
+        part fails closed.
+
+    Raises:
+        ConfigErrors: no manifests, no Gateway, or with `EGRESS_STRICT=true` any fault; all of them, not the first.
+
+    """
+    examined = examine(settings)
+    if examined.snapshot is None or (settings.strict and examined.is_faulty):
+        raise ConfigErrors(examined.findings)
+    return examined.snapshot, examined.findings
 
 
 def _documents(files: Iterable[Path], digest: hashlib._Hash, findings: list[Finding]) -> Iterator[Document]:

@@ -51,7 +51,7 @@ class Source:
     def nodes(self) -> list[yaml.Node]:
         """The documents that are not empty."""
         if self.composed is None:
-            self.composed = list(_compose(self.text))
+            self.composed = list(compose(self.text))
         return self.composed
 
 
@@ -187,7 +187,7 @@ def read_documents(file: str, text: str) -> tuple[list[Document], list[Finding]]
     plain = read_plain(text, max_nodes=MAX_DOCUMENT_NODES, max_depth=MAX_DEPTH)
     if plain is not None:
         return [Document(Origin(source, number), data) for number, data in enumerate(plain)], []
-    if (place := _beyond_depth(file, text)) is not None:
+    if (place := beyond_depth(file, text)) is not None:
         return [], [Finding("yaml-limit", f"more than {MAX_DEPTH} levels", place)]
     return _read_nodes(source)
 
@@ -199,7 +199,7 @@ def _read_nodes(source: Source) -> tuple[list[Document], list[Finding]]:
     file = source.file
     nodes = source.composed = []
     try:
-        for node in _compose(source.text):
+        for node in compose(source.text):
             nodes.append(node)
             try:
                 data = _Reader(file).value(node, 0)
@@ -219,14 +219,14 @@ def _read_nodes(source: Source) -> tuple[list[Document], list[Finding]]:
     return documents, findings
 
 
-def _compose(text: str) -> Iterator[yaml.Node]:
-    """Yield the node of every document; an empty one, between two `---`, is none."""
+def compose(text: str) -> Iterator[yaml.Node]:
+    """Yield the node of every document of a text that is not `beyond_depth`; an empty one is none."""
     for node in yaml.compose_all(text, Loader=LOADER):
         if not (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
             yield node
 
 
-def _beyond_depth(file: str, text: str) -> Location | None:
+def beyond_depth(file: str, text: str) -> Location | None:
     """Return where a text is nested too deeply to be composed. Syntax errors are left to the composer."""
     depth = 0
     try:

@@ -6,7 +6,6 @@ be a misspelt policy is skipped.
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -22,6 +21,7 @@ from config.model.parameters import AgentgatewayParameters
 from config.model.policy import AgentgatewayPolicy
 from config.model.route import HTTPRoute
 from config.model.service_entry import ServiceEntry
+from config.wording import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -138,32 +138,27 @@ class Resources:
 
     def add(self, parsed: Parsed[Any]) -> None:
         """File a manifest under its kind. `AgentgatewayPolicy` and its enterprise twin are told apart by name only."""
-        model = parsed.model
-        match model:
-            case Gateway():
-                self.gateways[parsed.name] = parsed
-            case HTTPRoute():
-                self.routes[parsed.name] = parsed
-            case ServiceEntry():
-                self.service_entries[parsed.name] = parsed
-            case AgentgatewayBackend():
-                self.backends[parsed.name] = parsed
-            case AgentgatewayPolicy():
-                self.policies[parsed.key] = parsed
-            case Service():
-                self.services[parsed.name] = parsed
-            case Secret():
-                self.secrets[parsed.name] = parsed
-            case ConfigMap():
-                self.config_maps[parsed.name] = parsed
-            case GatewayClass():
-                self.gateway_classes[model.metadata.name] = parsed
-            case AgentgatewayParameters():
-                self.parameters[parsed.key] = parsed
-            case ReferenceGrant():
-                self.grants.append(parsed)
-            case ClusterResource(kind="Namespace"):
-                self.namespaces[model.metadata.name] = parsed
+        kind = type(parsed.model)
+        if kind in {AgentgatewayPolicy, AgentgatewayParameters}:
+            (self.policies if kind is AgentgatewayPolicy else self.parameters)[parsed.key] = parsed
+        elif kind is ReferenceGrant:
+            self.grants.append(parsed)
+        elif kind is not ClusterResource:
+            self._tables()[kind][parsed.name] = parsed
+        elif parsed.model.kind == "Namespace":
+            self.namespaces[parsed.model.metadata.name] = parsed
+
+    def _tables(self) -> dict[type, dict[str, Any]]:
+        return {
+            AgentgatewayBackend: self.backends,
+            ConfigMap: self.config_maps,
+            Gateway: self.gateways,
+            GatewayClass: self.gateway_classes,
+            HTTPRoute: self.routes,
+            Secret: self.secrets,
+            Service: self.services,
+            ServiceEntry: self.service_entries,
+        }
 
 
 def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Finding]]:
@@ -254,8 +249,12 @@ def _check_kind(document: Document) -> Iterator[Finding]:
         yield Finding("unknown-group", message, document.locate(["apiVersion"]), hint)
     else:
         reason = "of this kind nothing is read" if group in _SKIPPABLE_GROUPS else "of this API group nothing is read"
-        close = difflib.get_close_matches(str(kind), {name for known_group, name in KINDS if known_group == group}, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else ""
+        homes = [known_group for known_group, name in KINDS if name == kind]
+        hint = (
+            f"{kind} is read in the group {homes[0] or 'v1'}"
+            if homes
+            else nearest(str(kind), [name for known_group, name in KINDS if known_group == group], otherwise="")
+        )
         yield Finding(
             "skipped", f"{kind} skipped: {reason}", document.locate(["kind"]), hint, severity=Severity.WARNING
         )
@@ -280,7 +279,7 @@ def _parse(document: Document) -> tuple[Parsed[Any] | None, list[Finding]]:
                 "unknown-annotation",
                 f"the annotation {name!r} has no meaning on a {model.kind} here",
                 document.locate(["metadata", "annotations", name], key=True),
-                "known here: egress-gateway.dev/on-error, mode and expires-at on a policy, path-escapes on an HTTPRoute",
+                "known here, after egress-gateway.dev/: expires-at, mode, on-error on a policy; path-escapes on an HTTPRoute",
             )
             for name in unknown
         ]
@@ -312,5 +311,5 @@ def _finding(document: Document, model_class: type[BaseModel], detail: ErrorDeta
         is_key = detail["type"] == "not-available"
         message = f"{field_name!r} {detail['msg']}" if is_key else f"{field_name!r}: {detail['msg']}"
         return Finding(detail["type"], message, document.locate(path, key=is_key))
-    # Pydantic's message may quote the pattern, and never the value: it may be a secret's.
-    return Finding("invalid-value", f"{field_name!r}: {detail['msg']}", document.locate(path))
+    message, hint = explain(detail)
+    return Finding("invalid-value", f"{field_name!r} {message}", document.locate(path), hint)

@@ -33,7 +33,6 @@ LATER = frozenset(
         "ACCESS_LOG_QUERY",
         "ADMIN_LISTEN",
         "ADMIN_TOKEN_FILE",
-        "BODY_IDLE_TIMEOUT",
         "CLIENT_CRL",
         "HBONE_CA",
         "HBONE_CERT",
@@ -176,6 +175,8 @@ class Settings(BaseModel):
     """`true`: a manifest fault stops the start; `false`: the faulty part fails closed and the rest serves."""
     default_action: Literal["allow", "deny"] = "allow"
     """For a route that no authorization rule covers."""
+    body_idle_timeout: Annotated[int, Field(ge=MIN_SECONDS, le=MAX_SECONDS)] = 30
+    """How long a caller or an origin may keep the other waiting within a body. Unit: seconds."""
     keepalive_timeout: Annotated[int, Field(ge=MIN_SECONDS, le=MAX_SECONDS)] = 75
     """How long a caller's idle connection is kept. Unit: seconds."""
     drain_timeout: Annotated[int, Field(ge=MIN_SECONDS, le=MAX_SECONDS)] = 30

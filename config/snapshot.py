@@ -3,52 +3,127 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from config.policy.balancing import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from config.policy.authorization import Authorization
-    from config.policy.headers import HeaderRewrite
+    from config.policy.authorization import Authorization, Shadow
+    from config.policy.balancing import DynamicForwardProxy
+    from config.policy.health import Health
+    from config.policy.matching import RouteTable
+    from config.policy.resilience import Retry
     from config.policy.upstream import Upstream
 
 DEFAULT_PORTS = frozenset({80, 443})
 """Ports in `Host` that every virtual host accepts beside its own."""
 
 
+BackendFault = Literal["", "no_valid_backends", "backend_authentication_failed"]
+"""Why nothing may be sent to a backend: the reason of the answer in its place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A named upstream."""
+    """A named upstream: one origin, several that do for each other, or the request's own host."""
 
     name: str
     """`namespace/name` of the `AgentgatewayBackend`, or of the `ServiceEntry` where no route names one."""
-    upstream: Upstream
+    upstream: Upstream | None = None
+    """Its only endpoint; none where there are several, or they are made for each request."""
     authority: bytes | None = None
     """`Host` sent upstream (`hostRewrite: Auto`), default port omitted; none for an address: the request's host."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Its origins. Default: `upstream`."""
+    request_timeout: float | None = None
+    """One attempt, from asking for a connection to the answer's head. Unit: seconds. None: no limit."""
+    credentials: object | None = field(default=None, repr=False)
+    """What the origin asks for, and every attempt carries."""
+    health: Health | None = None
+    """None: no endpoint is ever left out."""
+    dynamic: DynamicForwardProxy | None = None
+    """Makes the origin for each request, in place of `endpoints`."""
+    fault: BackendFault = ""
+    """Not empty: it cannot be used, and its requests are answered 500."""
+
+    def __post_init__(self) -> None:
+        if self.upstream is not None and not self.endpoints:
+            object.__setattr__(self, "endpoints", (Endpoint(self.upstream),))
+        elif self.upstream is None and len(self.endpoints) == 1:
+            object.__setattr__(self, "upstream", self.endpoints[0].upstream)
+        if self.upstream is not None and [endpoint.upstream for endpoint in self.endpoints] != [self.upstream]:
+            raise ValueError("a backend has either one upstream or several endpoints")
+
+    @property
+    def only_sends(self) -> bool:
+        """Whether a request is sent to its one origin, and nothing else is to be done."""
+        return (
+            len(self.endpoints) == 1
+            and self.endpoints[0].weight > 0
+            and self.request_timeout is None
+            and self.credentials is None
+            and self.health is None
+            and self.dynamic is None
+            and not self.fault
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedBackend:
+    """One of a route's `backendRefs`."""
+
+    backend: Backend
+    weight: int = 1
+    """Share of the route's requests; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What happens to a request: its policies and its backend."""
+    """What happens to a request: its policies and its backends."""
 
     name: str
     """`namespace/name` of the `HTTPRoute`, or of the `ServiceEntry` without one."""
     authorization: Authorization
-    request_headers: HeaderRewrite | None = None
-    backend: Backend | None = None
-    """None: the reference dangles, and the route answers 500."""
-    reads_body: bool = False
+    backends: tuple[WeightedBackend, ...] = ()
+    """By weight; a sum of 0 answers 500."""
+    rule: str = ""
+    """Name of the rule, else its number."""
+    shadow: Shadow | None = None
+    """Rules that only tell what they would deny."""
+    allows_escapes: bool = False
+    """`egress-gateway.dev/path-escapes: allow`: `%2F` may stand in a path; policy must allow both readings."""
+    timeout: float | None = None
+    """From the end of the request's head to the answer's, over all attempts. Unit: seconds. None: no limit."""
+    retry: Retry | None = None
+
+    backend: Backend | None = field(init=False, repr=False)
+    """Its only backend; none where there are several, or none: every request is answered 500."""
+    upstream: Upstream | None = field(init=False, repr=False)
+    """The only origin of a route that just sends: its requests take the short way. None: see `app.attempts`."""
+    reads_body: bool = field(init=False, repr=False)
     """Some expression reads the request's body, so that it is read before policy decides."""
+
+    def __post_init__(self) -> None:
+        only = self.backends[0] if len(self.backends) == 1 else None
+        sends = only is not None and only.weight > 0 and only.backend.only_sends
+        short = sends and self.timeout is None and self.retry is None
+        readers = (self.authorization, self.shadow)
+        object.__setattr__(self, "backend", only.backend if only is not None else None)
+        object.__setattr__(self, "upstream", only.backend.upstream if only is not None and short else None)
+        object.__setattr__(self, "reads_body", any(reader is not None and reader.reads_body for reader in readers))
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualHost:
-    """A destination service: the hosts of one `ServiceEntry`."""
+    """A destination service: the hosts of one `ServiceEntry`, or those that routes below the Gateway name."""
 
     name: str
     ports: frozenset[int]
     """Ports of the service; `Host` may name one of them."""
-    route: Route
+    table: RouteTable[Route]
+    """Empty: every request is answered 404."""
 
     def accepts_port(self, port: int | None) -> bool:
         """Tell whether `Host` may carry this port."""
@@ -67,6 +142,15 @@ class Snapshot:
     """Host to virtual host."""
     wildcards: Mapping[str, VirtualHost] = field(default_factory=dict)
     """Suffix to virtual host: `*.example.org` stands under `example.org`."""
+    anywhere: VirtualHost | None = None
+    """Takes every other host: routes below the Gateway that name none."""
+    network: Authorization | None = None
+    """Rules on connections (`frontend.networkAuthorization`)."""
+    network_shadow: Shadow | None = None
+    next_expiry: float | None = None
+    """When a policy goes out of force (`egress-gateway.dev/expires-at`), Unix time. None: none does."""
+    successor: Callable[[], Snapshot] | None = field(default=None, repr=False, compare=False)
+    """Makes the snapshot that takes over at `next_expiry`."""
 
     def find(self, host: str) -> VirtualHost | None:
         """Return the virtual host of a canonical host: the exact one, else the longest wildcard suffix."""
@@ -78,14 +162,27 @@ class Snapshot:
                 suffix = suffix.partition(".")[2]
                 if found := self.wildcards.get(suffix):
                     return found
-        return None
+        return self.anywhere
 
     @property
-    def routes(self) -> Iterator[Route]:
-        """Every route, one for each virtual host."""
-        return (host.route for hosts in (self.exact, self.wildcards) for host in hosts.values())
+    def hosts(self) -> Iterator[VirtualHost]:
+        """Every virtual host."""
+        yield from self.exact.values()
+        yield from self.wildcards.values()
+        if self.anywhere is not None:
+            yield self.anywhere
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Every route, once."""
+        return tuple({id(route): route for host in self.hosts for route in host.table.routes}.values())
+
+    @property
+    def backends(self) -> Iterator[Backend]:
+        """Every backend that some route leads to; one may come several times."""
+        return (choice.backend for route in self.routes for choice in route.backends)
 
     @property
     def upstreams(self) -> frozenset[Upstream]:
-        """Every origin that some route leads to."""
-        return frozenset(route.backend.upstream for route in self.routes if route.backend)
+        """Every origin that some route leads to, those left out that are made for a request."""
+        return frozenset(endpoint.upstream for backend in self.backends for endpoint in backend.endpoints)

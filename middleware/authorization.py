@@ -26,6 +26,10 @@ class AuthorizationMiddleware:
         context: RequestContext = scope[CONTEXT]
         route, attributes = context.routed()
         context.decision = decision = route.authorization.authorize(attributes)
+        if route.shadow is not None:
+            context.shadow = route.shadow.would_deny(attributes)
+        if context.decoded is not None and decision.allowed:
+            context.decision = decision = route.authorization.authorize(context.decoded)
         if not decision.allowed:
             raise AuthorizationDeniedError(decision.explanation)
         return self.app(scope, receive, send)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from config.attributes import Peer, RawHeaders, RequestAttributes
     from config.policy.decision import Decision
-    from config.snapshot import Route, Snapshot
+    from config.policy.upstream import Upstream
+    from config.snapshot import Backend, Route, Snapshot
     from middleware.trace_context import Trace
 
 CONNECTION = "egress.connection"
@@ -74,15 +75,18 @@ class RequestContext:
 
     __slots__ = (
         "aborted",
+        "attempts",
         "attributes",
         "authority",
         "bytes_in",
         "bytes_out",
+        "choice",
         "chunked",
         "connection",
         "content_length",
         "decision",
         "decision_id",
+        "decoded",
         "endpoint",
         "error",
         "fields",
@@ -93,6 +97,7 @@ class RequestContext:
         "reason",
         "request_id",
         "route",
+        "shadow",
         "snapshot",
         "start_time",
         "started",
@@ -124,6 +129,10 @@ class RequestContext:
         """None: traces are off."""
         self.peer: Peer | None = None
         self.attributes: RequestAttributes | None = None
+        self.decoded: RequestAttributes | None = None
+        """The request's other reading, where its path holds `%2F` and the route allows that: policy must allow both."""
+        self.shadow: tuple[str, ...] = ()
+        """Rules in shadow mode that would have denied the request."""
         self.route: Route | None = None
         self.matched_prefix: str | None = None
         """The `PathPrefix` that chose the route, which a rewrite can replace; none if something else did."""
@@ -150,6 +159,10 @@ class RequestContext:
         """For the log, never for the caller."""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.attempts = 0
+        """Tries after the first one."""
+        self.choice: tuple[Backend, Upstream | None] | None = None
+        """Backend and origin of the last attempt, where the route leaves a choice; no origin: it has none."""
         self.endpoint: str | None = None
         """Address and port that was dialled."""
         self.upstream_offset: float | None = None

@@ -49,6 +49,14 @@ class AuthorizationDeniedError(GatewayError):
     reason = "authorization_denied"
 
 
+class NetworkDeniedError(GatewayError):
+    """`networkAuthorization` refuses the connection: it is closed, and nothing is answered."""
+
+    status = HTTPStatus.FORBIDDEN
+    body = ""
+    reason = "network_authorization_denied"
+
+
 class RouteNotFoundError(GatewayError):
     """No service has this host, or no route takes the request."""
 
@@ -93,10 +101,43 @@ class NoValidBackendError(GatewayError):
 
 
 class BackendAuthenticationError(GatewayError):
-    """A credential that the backend asks for cannot be had. Nothing was sent to the origin."""
+    """The credential for the origin cannot be had, or may not be sent: nothing was sent."""
 
     body = "backend authentication failed"
     reason = "backend_authentication_failed"
+
+
+class NoHealthyBackendError(GatewayError):
+    """Every endpoint that the route leads to is left out for its failures: nothing was sent."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    body = "no healthy backends"
+    reason = "no_healthy_backends"
+
+
+class RequestTimeoutError(GatewayError):
+    """The route's whole time for an answer is over. Source: `traffic.timeouts.request`."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    body = "request timeout"
+    reason = "request_timeout"
+
+
+class UpstreamTimeoutError(GatewayError):
+    """One attempt's time for an answer is over. Source: `backend.http.requestTimeout`."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    body = "upstream call timeout"
+    reason = "upstream_timeout"
+
+
+class CallerIdleError(GatewayError):
+    """The caller kept the gateway waiting within its body, or does not read its answer."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    body = "request timeout"
+    reason = "caller_idle"
+    headers = ((b"connection", b"close"),)
 
 
 class UpstreamProtocolError(GatewayError):

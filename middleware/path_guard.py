@@ -25,7 +25,10 @@ class PathGuardMiddleware:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         context: RequestContext = scope[CONTEXT]
         route, attributes = context.routed()
-        if refusal := route.authorization.guard_path(attributes):
+        refusal = route.authorization.guard_path(attributes)
+        if refusal is None and context.decoded is not None:
+            refusal = route.authorization.guard_path(context.decoded)
+        if refusal is not None:
             context.decision = refusal
             raise AuthorizationDeniedError(refusal.explanation)
         return self.app(scope, receive, send)

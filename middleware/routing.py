@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from config.attributes import RequestAttributes
 from config.policy.normalisation import (
     AmbiguousTargetError,
     check_query,
+    normalise_escaped_path,
     normalise_path,
     parse_authority,
     split_target,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from config.snapshot import Route
     from middleware.context import RequestContext
 
 _VERSIONS = frozenset({"1.0", "1.1"})
@@ -51,7 +53,7 @@ class RoutingMiddleware:
         return self.app(scope, receive, send)
 
 
-def _route(scope: Scope, context: RequestContext) -> None:
+def _route(scope: Scope, context: RequestContext) -> None:  # noqa: C901  a call costs more than a branch
     method, version, raw_headers = scope["method"], scope["http_version"], scope["headers"]
     if version not in _VERSIONS:
         raise HttpVersionNotSupportedError(f"HTTP/{version}")
@@ -68,7 +70,10 @@ def _route(scope: Scope, context: RequestContext) -> None:
         target_host, target_port = target_authority
         if target_host != host or _explicit(target_port) != _explicit(port):
             raise InvalidRequestError("the absolute target does not agree with Host")
-    path = normalise_path(raw_path)
+    try:
+        path, decoded = normalise_path(raw_path), None
+    except AmbiguousTargetError:
+        path, decoded = _escaped(context, host, raw_path)
     query = None if raw_query is None else check_query(raw_query)
     if b"upgrade" in fields:
         raise UpgradeNotSupportedError("the request asks for an upgrade")
@@ -93,9 +98,49 @@ def _route(scope: Scope, context: RequestContext) -> None:
         raise RouteNotFoundError("no service has this host")
     if not virtual_host.accepts_port(port):
         raise RouteNotFoundError(f"the service has no port {port}")
-    context.route = route = virtual_host.route
+    attributes.port = port
+    table = virtual_host.table
+    route = table.only
+    context.matched_prefix = "/"
+    if route is None:
+        found = table.find(method, path, headers, query)
+        if found is None:
+            raise RouteNotFoundError("no route of this host takes the request")
+        route, context.matched_prefix = found
+    if decoded is not None:
+        _check_readings(context, route, decoded)
+    context.route = route
     attributes.route = route.name
-    attributes.backend = route.backend.name if route.backend else ""
+    attributes.backend = route.backend.name if route.backend is not None else ""
+
+
+def _escaped(context: RequestContext, host: str, raw_path: bytes) -> tuple[str, str]:
+    """Return both readings of a path, where some route of the host takes such paths.
+
+    Raises:
+        AmbiguousTargetError: none does, or the path breaks another rule.
+
+    """
+    virtual_host = context.snapshot.find(host)
+    if virtual_host is None or not any(route.allows_escapes for route in virtual_host.table.routes):
+        normalise_path(raw_path)  # raises what it raised before
+    return normalise_escaped_path(raw_path)
+
+
+def _check_readings(context: RequestContext, route: Route, decoded: str) -> None:
+    """Refuse a path whose two readings belong to different routes, and keep the other one for policy."""
+    attributes = context.attributes
+    if attributes is None:
+        raise RuntimeError("readings are compared once the attributes are there")
+    virtual_host = context.snapshot.find(attributes.host)
+    found = (
+        virtual_host.table.find(attributes.method, decoded, attributes.headers, attributes.query)
+        if virtual_host
+        else None
+    )
+    if not route.allows_escapes or found is None or found[0] is not route:
+        raise InvalidRequestError("an encoded slash that leads to another route, or to one that does not allow it")
+    context.decoded = replace(attributes, path=decoded, route=route.name)
 
 
 def _explicit(port: int | None) -> int | None:

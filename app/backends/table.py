@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from app.backends.connection import READ_BUFFER_BYTES
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from config.policy.upstream import Upstream
     from config.snapshot import Snapshot
 
+MAX_DYNAMIC = 1024
+"""Transports of dynamic forward proxies that are kept: how many hosts there are is up to callers."""
+_ANY_HOST = "dynamic.invalid"
+"""Stands for a host that a caller will name (RFC 2606)."""
+
 
 class BackendTable:
     """The transport of every upstream. Equal upstreams share one, unequal ones never do."""
@@ -23,11 +29,23 @@ class BackendTable:
         self._dialer = dialer
         self._tls_context: ssl.SSLContext | None = None
         self._transports: dict[str, OriginTransport] = {}
+        self._dynamic: OrderedDict[str, tuple[Upstream, OriginTransport]] = OrderedDict()
+        """Transports of upstreams that were made for a request; the one used last stands last."""
         self._buffer = bytearray(READ_BUFFER_BYTES)
 
     def transport(self, upstream: Upstream) -> OriginTransport:
         """Return the transport of an upstream that some snapshot in use names."""
         return self._transports[upstream.key]
+
+    async def dynamic_transport(self, upstream: Upstream) -> OriginTransport:
+        """Return the transport of an upstream that was made for a request. The one used least recently makes room."""
+        found = self._dynamic.pop(upstream.key, None)
+        transport = self._open(upstream) if found is None else found[1]
+        self._dynamic[upstream.key] = upstream, transport
+        if len(self._dynamic) > MAX_DYNAMIC:
+            _, (_, oldest) = self._dynamic.popitem(last=False)
+            await oldest.aclose()
+        return transport
 
     async def reconcile(self, snapshot: Snapshot) -> None:
         """Make the table that of a snapshot. Pools of unchanged upstreams stay; others close as they become idle.
@@ -39,13 +57,22 @@ class BackendTable:
         wanted = {upstream.key: upstream for upstream in snapshot.upstreams}
         transports = {key: self._transports.get(key) or self._open(upstream) for key, upstream in wanted.items()}
         removed = [transport for key, transport in self._transports.items() if key not in wanted]
-        self._transports = transports
+        proxies = [backend.dynamic for backend in snapshot.backends if backend.dynamic is not None]
+        for proxy in proxies:
+            self._open(proxy.for_host(_ANY_HOST, proxy.default_port))  # fails now, and not with the first request
+        stays: OrderedDict[str, tuple[Upstream, OriginTransport]] = OrderedDict()
+        for key, (upstream, transport) in self._dynamic.items():
+            if any(proxy.for_host(upstream.host, upstream.port) == upstream for proxy in proxies):
+                stays[key] = upstream, transport
+            else:
+                removed.append(transport)
+        self._transports, self._dynamic = transports, stays
         for transport in removed:
             await transport.aclose()
 
     async def aclose(self) -> None:
         """Close every idle connection."""
-        for transport in self._transports.values():
+        for transport in (*self._transports.values(), *(transport for _, transport in self._dynamic.values())):
             await transport.aclose()
 
     def _open(self, upstream: Upstream) -> OriginTransport:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Mapping[str, str] = {
     "serve": "Run the gateway: uvicorn with client certificates required.",
+    "check": "Check manifests without starting anything.",
     "ca": "Make a throw-away mesh CA and SPIFFE certificates.",
     "workshop": "Walk the workshop against a real gateway.",
 }

@@ -6,6 +6,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from middleware.context import CONNECTION, Connection
+from middleware.errors import GatewayError
 from middleware.problems import answer
 
 if TYPE_CHECKING:
@@ -15,12 +16,17 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     from middleware.context import Departure
-    from middleware.errors import GatewayError
 
 REFUSED = "egress.refused"
 """Key in the lifespan's `scope["state"]`: a function that logs a request which the parser refused.
 
 It takes the connection and the problem, and returns the decision id.
+"""
+
+ADMIT = "egress.admit"
+"""Key in the lifespan's `scope["state"]`: a function that judges a connection before anything of it is read.
+
+It raises the `GatewayError` for which the connection is closed.
 """
 
 READ_BUFFER = "egress.read_buffer"
@@ -53,12 +59,12 @@ def tls_extension(ssl_object: ssl.SSLObject | ssl.SSLSocket) -> dict[str, Any]:
 def describe(
     protocol: HttpToolsProtocol | H11Protocol, transport: asyncio.Transport, departure: Departure
 ) -> Connection:
-    """Describe a connection that was just made."""
+    """Describe a connection that was just made, and close it at once if it may not be."""
     address, port = protocol.client or ("", 0)
     local_address, local_port = protocol.server or ("", 0)
     ssl_object = transport.get_extra_info("ssl_object")
     transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-    return Connection(
+    connection = Connection(
         address=address,
         port=port,
         local_address=local_address,
@@ -68,6 +74,13 @@ def describe(
         abort=transport.abort,
         departure=departure,
     )
+    try:
+        protocol.app_state[ADMIT](connection)
+    except GatewayError as problem:
+        protocol.app_state[REFUSED](connection, problem)
+        transport.pause_reading()
+        transport.close()
+    return connection
 
 
 def refuse(protocol: HttpToolsProtocol | H11Protocol, problem: GatewayError) -> None:

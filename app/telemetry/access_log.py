@@ -91,6 +91,8 @@ FIELDS = (
     "decision",
     "reason",
     "rule",
+    "shadow",
+    "retry.attempt",
     "error",
     "trace_id",
     "span_id",
@@ -134,7 +136,7 @@ def access_line(scope: Scope, context: RequestContext) -> bytes:
     """
     attributes, route, decision = context.attributes, context.route, context.decision
     error, trace, upstream_seconds = context.error, context.trace, context.upstream_seconds
-    backend = route.backend if route else None
+    backend = context.choice[0] if context.choice else route.backend if route else None
     template = _template(
         "warning" if context.reason or error else "info",
         context.snapshot.gateway,
@@ -148,6 +150,8 @@ def access_line(scope: Scope, context: RequestContext) -> bytes:
         "allow" if context.is_allowed else "deny",
         context.verdict or None,
         decision.rule if decision else None,
+        context.shadow or None,
+        context.attempts or None,
     )
     values = (
         _timestamp(context.start_time),

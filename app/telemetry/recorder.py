@@ -35,6 +35,8 @@ def _exchange(scope: Scope, context: RequestContext) -> Exchange:
     attributes, route, decision, connection = context.attributes, context.route, context.decision, context.connection
     backend = route.backend if route else None
     upstream = backend.upstream if backend else None
+    if context.choice is not None:
+        backend, upstream = context.choice
     return Exchange(
         method=scope["method"][:MAX_LOGGED_METHOD],
         scheme=connection.scheme,

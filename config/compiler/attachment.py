@@ -1,22 +1,23 @@
-"""Which policies apply to which route, merged by level.
+"""Which policies apply to what: every target of every policy, resolved.
 
-Levels from weak to strong: Gateway, ServiceEntry, HTTPRoute, rule. A stronger level replaces whole fields of a weaker
-one. Authorization is the exception: the rules of every level are added together.
+Levels from weak to strong: Gateway, listener, ServiceEntry, HTTPRoute, rule, backend; what stands in a route or backend
+itself is stronger than all of them. A stronger level replaces whole fields of a weaker one. Authorization is the
+exception: the rules of every level are added together.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from config.errors import Finding, Severity, nearest
-from config.resources import GATEWAY_API, ISTIO
+from config.errors import Finding, nearest
+from config.resources import AGENTGATEWAY, GATEWAY_API, ISTIO
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
-    from config.model.policy import AgentgatewayPolicy, TargetReference
+    from config.model.policy import AgentgatewayPolicy, TargetReference, TargetSelector
     from config.resources import Parsed, Resources
 
 
@@ -24,9 +25,12 @@ class Level(IntEnum):
     """Where a policy is attached; the greater is the stronger."""
 
     GATEWAY = 0
-    SERVICE_ENTRY = 1
-    ROUTE = 2
-    RULE = 3
+    LISTENER = 1
+    SERVICE_ENTRY = 2
+    ROUTE = 3
+    RULE = 4
+    SERVICE = 5
+    BACKEND = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class Attachment:
 
     level: Level
     target: str
-    """`namespace/name`, and `#rule` for a rule."""
+    """`namespace/name`, and `#section` for a listener, a rule or a port."""
     policy: Parsed[AgentgatewayPolicy]
 
 
@@ -43,81 +47,137 @@ _LEVELS = {
     (GATEWAY_API, "Gateway"): Level.GATEWAY,
     (ISTIO, "ServiceEntry"): Level.SERVICE_ENTRY,
     (GATEWAY_API, "HTTPRoute"): Level.ROUTE,
+    ("", "Service"): Level.SERVICE,
+    (AGENTGATEWAY, "AgentgatewayBackend"): Level.BACKEND,
 }
+_SECTION_LEVELS = {Level.GATEWAY: Level.LISTENER, Level.ROUTE: Level.RULE, Level.SERVICE: Level.SERVICE}
+"""Level of an object's section, for the kinds that have sections."""
+
+_TRAFFIC_LEVELS = frozenset({Level.GATEWAY, Level.LISTENER, Level.SERVICE_ENTRY, Level.ROUTE, Level.RULE})
 
 
 def attach_policies(resources: Resources) -> tuple[list[Attachment], set[str], list[Finding]]:
-    """Resolve every `targetRefs` entry. One that points nowhere is a fault.
+    """Resolve every target. One that points nowhere is a fault.
 
     Returns:
-        The attachments; the `namespace/name` of the entries that could not be resolved; and every finding.
+        The attachments, those of older policies first; the `namespace/name` of the entries that could not be
+        resolved, where the empty string stands for any name; and every finding.
 
     """
     attachments: list[Attachment] = []
     unresolved: set[str] = set()
     findings: list[Finding] = []
     for policy in sorted(resources.policies.values(), key=lambda parsed: parsed.age):
-        targets = policy.model.spec.target_refs
-        if len({(target.group, target.kind) for target in targets}) > 1:
-            place = policy.locate("spec", "targetRefs")
-            findings.append(Finding("mixed-targets", "a policy has one kind of target", place, "split it in two"))
-        for index, target in enumerate(targets):
+        spec = policy.model.spec
+        restricts = spec.traffic is not None or spec.frontend is not None
+        for index, target in enumerate(spec.target_refs):
             found = _resolve(resources, policy, target, index)
             if isinstance(found, Finding):
                 name = f"{policy.namespace}/{target.name}"
-                unresolved.add(name)
+                if restricts:
+                    unresolved.add(name)
                 if name not in resources.refused_names.get(target.kind, ()):  # else it was reported itself
                     findings.append(found)
             else:
                 attachments.append(found)
-    return attachments, unresolved, [*findings, *_conflicts(attachments)]
+        for index, selector in enumerate(spec.target_selectors):
+            selected = list(_select(resources, policy, selector, index, findings))
+            attachments += selected
+            if not selected and restricts and resources.refused_names.get(selector.kind):
+                unresolved.add("")  # what it means may be what could not be read
+    return attachments, unresolved, findings
 
 
-def _resolve(
+def _objects(resources: Resources, level: Level) -> Mapping[str, Parsed[Any]]:
+    known: dict[Level, Mapping[str, Parsed[Any]]] = {
+        Level.GATEWAY: resources.gateways,
+        Level.SERVICE_ENTRY: resources.service_entries,
+        Level.ROUTE: resources.routes,
+        Level.SERVICE: resources.services,
+        Level.BACKEND: resources.backends,
+    }
+    return known[level]
+
+
+def _level(policy: Parsed[AgentgatewayPolicy], group: str, kind: str) -> Level | str:
+    """Return the level of a kind of target, or why the policy cannot have it."""
+    level = _LEVELS.get((group, kind))
+    if level is None:
+        return f"a policy cannot target {kind!r} of {group!r}"
+    if policy.model.spec.traffic is not None and level not in _TRAFFIC_LEVELS:
+        return f"a traffic block cannot target {kind!r}"
+    return level
+
+
+def _resolve(  # noqa: PLR0911  one for each way to be wrong
     resources: Resources, policy: Parsed[AgentgatewayPolicy], target: TargetReference, index: int
 ) -> Attachment | Finding:
     def fault(code: str, message: str, hint: str) -> Finding:
         return Finding(code, message, policy.locate("spec", "targetRefs", index), hint)
 
-    level = _LEVELS.get((target.group, target.kind))
-    if level is None:
-        message = f"a traffic policy cannot target {target.kind!r} of {target.group!r}"
-        return fault("invalid-target", message, "Gateway, HTTPRoute or ServiceEntry can be targets")
+    level = _level(policy, target.group, target.kind)
+    if isinstance(level, str):
+        hint = "traffic: Gateway, ServiceEntry, HTTPRoute; backend: AgentgatewayBackend and Service too"
+        return fault("invalid-target", level, hint)
     if target.namespace not in {None, policy.namespace}:
         return fault("invalid-target", "a policy targets objects of its own namespace", "remove 'namespace'")
     name = f"{policy.namespace}/{target.name}"
-    known: dict[Level, Collection[str]] = {
-        Level.GATEWAY: resources.gateways,
-        Level.SERVICE_ENTRY: resources.service_entries,
-        Level.ROUTE: resources.routes,
-    }
-    if name not in known[level]:
-        hint = nearest(name, known[level])
+    known = _objects(resources, level)
+    if name not in known:
+        hint = nearest(name, known)
         if policy.model.metadata.namespace is None:
             hint = f"the policy has no metadata.namespace, which means 'default'; {hint}"
         return fault("dangling-reference", f"there is no {target.kind} {name}", hint)
     if target.section_name is None:
         return Attachment(level, name, policy)
-    rules = resources.routes[name].model.spec.rules if level is Level.ROUTE else ()
-    if target.section_name not in {rule.name for rule in rules}:
-        message = f"{target.kind} {name} has no rule {target.section_name!r}"
-        return fault("dangling-reference", message, "sectionName names a rule of an HTTPRoute here")
-    return Attachment(Level.RULE, f"{name}#{target.section_name}", policy)
+    if level not in _SECTION_LEVELS or policy.model.spec.frontend is not None:
+        return fault("invalid-target", f"a {target.kind} has no sections for this block", "remove 'sectionName'")
+    sections = _sections(resources, level, name)
+    if target.section_name not in sections:
+        message = f"{target.kind} {name} has no section {target.section_name!r}"
+        hint = "sectionName names a Gateway's listener, an HTTPRoute's rule, a Service's port"
+        return fault("dangling-reference", message, nearest(target.section_name, sections) or hint)
+    return Attachment(_SECTION_LEVELS[level], f"{name}#{target.section_name}", policy)
 
 
-def _conflicts(attachments: list[Attachment]) -> Iterator[Finding]:
-    """Report policies that set the same field on the same target: the first in age wins."""
-    winners: dict[str, Parsed[AgentgatewayPolicy]] = {}
-    for attachment in attachments:
-        if attachment.policy.model.spec.traffic is None or attachment.policy.model.spec.traffic.transformation is None:
+def _sections(resources: Resources, level: Level, name: str) -> Collection[str]:
+    match level:
+        case Level.GATEWAY:
+            return {listener.name for listener in resources.gateways[name].model.spec.listeners}
+        case Level.ROUTE:
+            return {rule.name for rule in resources.routes[name].model.spec.rules if rule.name is not None}
+        case Level.SERVICE:
+            return {str(port.port) for port in resources.services[name].model.spec.ports}
+        case _:
+            return ()
+
+
+def _select(
+    resources: Resources,
+    policy: Parsed[AgentgatewayPolicy],
+    selector: TargetSelector,
+    index: int,
+    findings: list[Finding],
+) -> Iterator[Attachment]:
+    """Yield an attachment for every object that a selector selects."""
+    place = policy.locate("spec", "targetSelectors", index)
+    level = _level(policy, selector.group, selector.kind)
+    if isinstance(level, str):
+        findings.append(Finding("invalid-target", level, place))
+        return
+    wanted = selector.match_labels.items()
+    found = False
+    for name, parsed in _objects(resources, level).items():
+        metadata = parsed.model.metadata
+        if parsed.namespace != policy.namespace or not wanted <= metadata.labels.items():
             continue
-        winner = winners.setdefault(attachment.target, attachment.policy)
-        if winner is not attachment.policy:
-            yield Finding(
-                "policy-conflict",
-                f"{attachment.policy.name} and {winner.name} both set traffic.transformation on {attachment.target}; "
-                f"{winner.name} is in force",
-                attachment.policy.locate("spec", "traffic", "transformation", key=True),
-                "merge them",
-                severity=Severity.WARNING,
-            )
+        if selector.section_name is None:
+            found = True
+            yield Attachment(level, name, policy)
+        elif level in _SECTION_LEVELS and selector.section_name in _sections(resources, level, name):
+            found = True
+            yield Attachment(_SECTION_LEVELS[level], f"{name}#{selector.section_name}", policy)
+    if not found:
+        labels = ", ".join(f"{key}={value}" for key, value in wanted)
+        message = f"no {selector.kind} of namespace {policy.namespace} carries {labels}: this policy applies to nothing"
+        findings.append(Finding("unmatched-selector", message, place))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.cel import ExpressionError, compile_expression
 from config.errors import Finding, Severity, nearest
+from config.places import locate_within
 from config.policy.headers import FRAMING_AND_HOP_BY_HOP
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ class Place:
         try:
             return compile_expression(text, strict_headers=strict_headers)
         except ExpressionError as error:
-            self.error("invalid-expression", error.message, error.hint, excerpt=error.excerpt(text))
+            location = locate_within(self.parsed.origin.source.text, self.location(), text, error.line, error.column)
+            finding = Finding("invalid-expression", error.message, location, error.hint, error.excerpt(text))
+            self.findings.append(finding)
             return None
 
     def header_name(self, name: str) -> bytes | None:

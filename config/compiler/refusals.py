@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from config.policy.authorization import Authorization
+from config.policy.matching import RouteTable
 from config.policy.rules import Action, Rule
 from config.snapshot import Route, VirtualHost
 
@@ -14,11 +15,14 @@ if TYPE_CHECKING:
 UNUSABLE: Final = "unusable-manifest"
 """Stands for the rule's index where a manifest, not a rule, denies."""
 _REFUSED: Final = Authorization.of([Rule(f"refused#{UNUSABLE}", Action.DENY, None)])
-REFUSED_HOST: Final = VirtualHost("refused", frozenset(), Route("refused", _REFUSED))
+REFUSED_HOST: Final = VirtualHost("refused", frozenset(), RouteTable.of(Route("refused", _REFUSED)))
 """Takes the hosts of a service that could not be read."""
 
 _HARMLESS_BLOCKS = frozenset(
     {
+        "backend.health",
+        "backend.tcp",
+        "traffic.delay",
         "traffic.directResponse",
         "traffic.retry",
         "traffic.timeouts",

@@ -1,37 +1,45 @@
-"""Service entries, routes and backends to virtual hosts."""
+"""Service entries and routes to virtual hosts."""
 
 from __future__ import annotations
 
-import ipaddress
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from config.compiler.attachment import Level, attach_policies
+from config.compiler.backends import BackendCompiler
 from config.compiler.merging import PolicyMerger
+from config.compiler.place import Place
 from config.compiler.refusals import REFUSED_HOST, hosts_of_refused, targets_of_refused
+from config.compiler.routes import RouteCompiler, covers, intersection, specificity
 from config.errors import Finding, Severity, nearest
-from config.policy.upstream import Upstream, UpstreamTls
-from config.resources import AGENTGATEWAY, ISTIO
-from config.snapshot import Backend, Route, Snapshot, VirtualHost
+from config.policy.matching import RouteTable
+from config.snapshot import Route, Snapshot, VirtualHost, WeightedBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Sequence
 
     from config.compiler.merging import Target
+    from config.compiler.routes import AttachedRoute
     from config.errors import Location
-    from config.model.backend import AgentgatewayBackend
     from config.model.gateway import Gateway
-    from config.model.route import HTTPRoute
     from config.model.service_entry import ServiceEntry
     from config.resources import Parsed, Resources
     from config.settings import Settings
 
 USE_WAYPOINT = "istio.io/use-waypoint"
 USE_WAYPOINT_NAMESPACE = "istio.io/use-waypoint-namespace"
+_ANY = "*."
+"""Stands for every host where routes are sorted by host."""
 
 
 def compile_snapshot(
-    resources: Resources, settings: Settings, *, revision: str, deny_everything: bool = False
+    resources: Resources,
+    settings: Settings,
+    *,
+    revision: str,
+    deny_everything: bool = False,
+    now: float | None = None,
 ) -> tuple[Snapshot | None, list[Finding]]:
     """Compile the manifests of one gateway.
 
@@ -42,6 +50,7 @@ def compile_snapshot(
         settings: which gateway this is, and the default action.
         revision: names the snapshot.
         deny_everything: a file could not be read at all, so a Deny may be missing anywhere.
+        now: Unix time at which policies are in force; none: the present.
 
     Returns:
         The snapshot, or none where it is unclear which gateway this is; and every finding.
@@ -51,12 +60,29 @@ def compile_snapshot(
     if gateway is None:
         return None, findings
     attachments, unresolved, faults = attach_policies(resources)
-    policies = PolicyMerger(default_allowed=settings.default_action == "allow")
-    policies.attach(attachments)
-    compiler = _Compiler(resources, gateway, policies, [*findings, *faults], unresolved)
+    findings += faults
+    allowed = settings.default_action == "allow"
+    policies = PolicyMerger(resources, findings, time.time() if now is None else now, default_allowed=allowed)
+    policies.compile(attachments)
+    backends = BackendCompiler(policies)
+    backends.compile()
+    routes = RouteCompiler(gateway, policies, backends)
+    compiler = _Compiler(resources, gateway, policies, backends, routes, findings, unresolved)
     if deny_everything:
-        compiler.denied_targets.add("")
-    return compiler.compile(revision), compiler.findings
+        compiler.denied.add("")
+    snapshot = compiler.compile(revision)
+    if (expiry := policies.next_expiry) is not None:
+
+        def successor() -> Snapshot:
+            found, _ = compile_snapshot(
+                resources, settings, revision=revision, deny_everything=deny_everything, now=expiry
+            )
+            if found is None:
+                raise RuntimeError("the manifests have a Gateway no more, though they are the same")
+            return found
+
+        snapshot = replace(snapshot, next_expiry=expiry, successor=successor)
+    return snapshot, list(dict.fromkeys(findings))
 
 
 def _select_gateway(resources: Resources, wanted: str | None) -> tuple[Parsed[Gateway] | None, list[Finding]]:
@@ -79,67 +105,131 @@ class _Compiler:
     resources: Resources
     gateway: Parsed[Gateway]
     policies: PolicyMerger
+    backends: BackendCompiler
+    routes: RouteCompiler
     findings: list[Finding]
-    denied_targets: set[str] = field(default_factory=set)
+    denied: set[str] = field(default_factory=set)
     """Targets of what could not be read or attached, as `namespace/name`; the empty string denies everything."""
+    exact: dict[str, VirtualHost] = field(default_factory=dict)
+    wildcards: dict[str, VirtualHost] = field(default_factory=dict)
+    parts: list[tuple[str, VirtualHost]] = field(default_factory=list)
+    """Hosts that routes name out of the wildcards of their services."""
 
     def compile(self, revision: str) -> Snapshot:
         refused_hosts = self._deny_what_was_refused()
-        self.policies.compile(self.resources.policies.values(), self.findings)
-        backends = {name: self._backend(parsed) for name, parsed in self.resources.backends.items()}
-        routes = self._routes_by_service()
-        if not self.denied_targets <= self._names():
-            self.denied_targets.add("")  # it names nothing here, so it could have meant anything
-        exact: dict[str, VirtualHost] = {}
-        wildcards: dict[str, VirtualHost] = {}
-        for entry in sorted(self.resources.service_entries.values(), key=lambda parsed: parsed.age):
-            if not self._is_enrolled(entry):
-                continue
-            for index, pattern in enumerate(entry.model.spec.hosts):
-                host = pattern.lower()
-                table, key = _place(host, exact, wildcards)
-                if winner := table.get(key):
-                    message = f"{host} also belongs to {winner.name}, which is in force"
-                    place = entry.locate("spec", "hosts", index)
-                    self._shadowed("host-conflict", message, place, (Level.SERVICE_ENTRY, entry.name))
-                    continue
-                ports = frozenset(port.number for port in entry.model.spec.ports)
-                route = self._route(entry, routes.get(entry.name, []), backends, host)
-                table[key] = VirtualHost(entry.name, ports, route)
+        self.routes.attach()
+        self.denied |= self.routes.unattached
+        if not self.denied <= self._names():
+            self.denied.add("")  # it names nothing here, so it could have meant anything
+        self.backends.denied = frozenset(self.denied)
+        entries = sorted(self.resources.service_entries.values(), key=lambda parsed: parsed.age)
+        for entry in entries:
+            if self._is_enrolled(entry):
+                self._service(entry)
+        for part, virtual_host in self.parts:
+            self._table(part).setdefault(_key(part), virtual_host)
+        anywhere = self._gateway_hosts()
         for host in refused_hosts:
             # Else a wildcard would take them, past the policies of their own service.
-            table, key = _place(host, exact, wildcards)
-            table.setdefault(key, REFUSED_HOST)
-        return Snapshot(revision, self.gateway.name, exact, wildcards)
+            self._table(host).setdefault(_key(host), REFUSED_HOST)
+        network, network_shadow = self.policies.network_authorization((Level.GATEWAY, self.gateway.name))
+        return Snapshot(
+            revision,
+            self.gateway.name,
+            self.exact,
+            self.wildcards,
+            anywhere,
+            network,
+            network_shadow,
+        )
 
     def _deny_what_was_refused(self) -> set[str]:
         """Deny the targets of what could not be read, and return the hosts of such services."""
         for document in self.resources.refused:
-            self.denied_targets |= targets_of_refused(document)
+            self.denied |= targets_of_refused(document)
         hosts: set[str] = set()
         for document in self.resources.refused_services:
             hosts |= hosts_of_refused(document)
         if "" in hosts:
-            self.denied_targets.add("")
+            self.denied.add("")
         return hosts - {""}
 
-    def _error(self, code: str, message: str, place: Location, hint: str = "") -> None:
-        self.findings.append(Finding(code, message, place, hint))
+    def _service(self, entry: Parsed[ServiceEntry]) -> None:
+        """Make the virtual hosts of a service: its own, and the parts of them that its routes name."""
+        own_routes = self.routes.by_service.get(entry.name, [])
+        ports = frozenset(port.number for port in entry.model.spec.ports)
+        for index, pattern in enumerate(entry.model.spec.hosts):
+            host = pattern.lower()
+            if winner := self._table(host).get(_key(host)):
+                message = f"{host} also belongs to {winner.name}, which is in force"
+                place = entry.locate("spec", "hosts", index)
+                self._shadowed("host-conflict", message, place, (Level.SERVICE_ENTRY, entry.name))
+                continue
+            routes = own_routes or self.routes.by_gateway
+            table = self._routes(routes, host, entry.name)
+            if not own_routes and not table.routes:
+                table = RouteTable.of(self._direct(entry, host))
+            self._table(host)[_key(host)] = VirtualHost(entry.name, ports, table)
+            for part in dict.fromkeys(name for route in routes for name in route.hostnames):
+                if part != host and covers(host, part):  # another service may have it as a host of its own
+                    self.parts.append((part, VirtualHost(entry.name, ports, self._routes(routes, part, entry.name))))
+        for route in own_routes:
+            hosts = [host.lower() for host in entry.model.spec.hosts]
+            if route.hostnames and not any(intersection(name, host) for name in route.hostnames for host in hosts):
+                place = route.parsed.locate("spec", "hostnames")
+                message = f"none of these is a host of ServiceEntry {entry.name}: the route takes nothing of it"
+                self.findings.append(Finding("unmatched-hostname", message, place, f"its hosts: {', '.join(hosts)}"))
 
-    def _warn(self, code: str, message: str, place: Location, hint: str = "") -> None:
-        self.findings.append(Finding(code, message, place, hint, severity=Severity.WARNING))
+    def _gateway_hosts(self) -> VirtualHost | None:
+        """Make the virtual hosts that routes below the Gateway name and no service has; return the one of any host."""
+        routes = self.routes.by_gateway
+        ports = frozenset(listener.port for listener in self.gateway.model.spec.listeners)
+        for host in dict.fromkeys(name for route in routes for name in route.hostnames):
+            table = self._routes(routes, host, None)
+            self._table(host).setdefault(_key(host), VirtualHost(self.gateway.name, ports, table))
+        everywhere = [route for route in routes if not route.hostnames]
+        if not everywhere:
+            return None
+        return VirtualHost(self.gateway.name, ports, self._routes(everywhere, _ANY, None))
+
+    def _routes(self, routes: Sequence[AttachedRoute], host: str, entry: str | None) -> RouteTable[Route]:
+        """Return the table of a host: the rules of the routes that take it, those that name it most closely first."""
+        denied = frozenset(self.denied)
+        tiers: dict[int, list[AttachedRoute]] = {}
+        for route in routes:
+            if not route.hostnames or any(covers(name, host) for name in route.hostnames):
+                tiers.setdefault(specificity(route.hostnames, host), []).append(route)
+        return RouteTable(
+            [found for route in tiers[closeness] for found in self.routes.rules(route, entry, denied)]
+            for closeness in sorted(tiers, reverse=True)
+        )
+
+    def _direct(self, entry: Parsed[ServiceEntry], host: str) -> Route:
+        """Return the route of a service that no `HTTPRoute` names."""
+        targets: list[Target] = [*self.routes.gateway_targets(), (Level.SERVICE_ENTRY, entry.name)]
+        merged = self.policies.merge(targets)
+        if "" in self.denied or not self.denied.isdisjoint(target for _, target in targets):
+            merged = merged.denying(entry.name)
+        self.routes.report_open(merged, Place(entry, self.resources, self.findings))
+        backend = self.backends.direct(entry, host, targets)
+        return Route(
+            name=entry.name,
+            authorization=merged.authorization,
+            shadow=merged.shadow,
+            backends=(WeightedBackend(backend),),
+            **merged.fields,
+        )
+
+    def _table(self, host: str) -> dict[str, VirtualHost]:
+        """Return the table that a host or `*.suffix` belongs to."""
+        return self.wildcards if host.startswith("*.") else self.exact
 
     def _shadowed(self, code: str, message: str, place: Location, target: Target) -> None:
         """Report what is not in force: a warning, but a fault where a policy goes out of force with it."""
         if target in self.policies.attached:
-            self._error(code, f"{message}, and the policies of this one are not", place)
+            self.findings.append(Finding(code, f"{message}, and the policies of this one are not", place))
         else:
-            self._warn(code, message, place)
-
-    def _dangling(self, kind: str, name: str, place: Location, known: Collection[str]) -> None:
-        """Report a reference to nothing, unless what it refers to was refused and reported itself."""
-        if name not in self.resources.refused_names.get(kind, ()):
-            self._error("dangling-reference", f"there is no {kind} {name}", place, nearest(name, known))
+            self.findings.append(Finding(code, message, place, severity=Severity.WARNING))
 
     def _is_enrolled(self, entry: Parsed[ServiceEntry]) -> bool:
         """Tell whether a service is this gateway's: its own label decides, else its namespace's."""
@@ -149,128 +239,24 @@ class _Compiler:
         namespace_name = labels.get(USE_WAYPOINT_NAMESPACE, entry.namespace)
         enrolled = f"{namespace_name}/{labels.get(USE_WAYPOINT)}" == self.gateway.name
         if not enrolled:
-            self._warn(
-                "not-enrolled",
+            message = (
                 f"ServiceEntry {entry.name} is not served: no label {USE_WAYPOINT} of it or its Namespace names "
-                f"{self.gateway.name}",
-                entry.origin.location,
-                f"label it {USE_WAYPOINT}: {self.gateway.model.metadata.name}",
+                f"{self.gateway.name}"
+            )
+            hint = f"label it {USE_WAYPOINT}: {self.gateway.model.metadata.name}"
+            self.findings.append(
+                Finding("not-enrolled", message, entry.origin.location, hint, severity=Severity.WARNING)
             )
         return enrolled
-
-    def _backend(self, parsed: Parsed[AgentgatewayBackend]) -> Backend:
-        spec = parsed.model.spec
-        assert spec.static is not None
-        host = spec.static.host.lower().removesuffix(".")
-        tls = None if spec.policies.tls is None else UpstreamTls(server_name=host)
-        return _named(parsed.name, Upstream(host, spec.static.port, tls))
-
-    def _routes_by_service(self) -> dict[str, list[Parsed[HTTPRoute]]]:
-        """Resolve every `parentRefs` entry. Routes of one service come in order of precedence: the older first."""
-        result: dict[str, list[Parsed[HTTPRoute]]] = {}
-        for route in sorted(self.resources.routes.values(), key=lambda parsed: parsed.age):
-            for index, parent in enumerate(route.model.spec.parent_refs):
-                name = f"{parent.namespace or route.namespace}/{parent.name}"
-                entries = self.resources.service_entries
-                if (parent.group, parent.kind) != (ISTIO, "ServiceEntry"):
-                    message = f"a route attaches to a ServiceEntry of {ISTIO}, not to a {parent.kind} of {parent.group}"
-                    self._error("invalid-parent", message, route.locate("spec", "parentRefs", index))
-                elif name not in entries:
-                    self._dangling("ServiceEntry", name, route.locate("spec", "parentRefs", index), entries)
-                elif parent.namespace not in {None, route.namespace}:
-                    message = "a route attaches to services of its own namespace"
-                    self._error("invalid-parent", message, route.locate("spec", "parentRefs", index))
-                else:
-                    result.setdefault(name, []).append(route)
-                    continue
-                # Without its route the service would be called directly, past the route's policies.
-                self.denied_targets.add(name)
-        for name, routes in result.items():
-            for route in routes[1:]:
-                place = route.origin.location
-                message = f"{routes[0].name} already takes every request of {name}"
-                self._shadowed("shadowed-route", message, place, (Level.ROUTE, route.name))
-        return result
-
-    def _route(
-        self,
-        entry: Parsed[ServiceEntry],
-        routes: list[Parsed[HTTPRoute]],
-        backends: dict[str, Backend],
-        host: str,
-    ) -> Route:
-        if not routes:
-            targets = [(Level.GATEWAY, self.gateway.name), (Level.SERVICE_ENTRY, entry.name)]
-            return self._assemble(entry.name, targets, self._direct_backend(entry, host))
-        route = routes[0]
-        targets = [
-            (Level.GATEWAY, self.gateway.name),
-            (Level.SERVICE_ENTRY, entry.name),
-            (Level.ROUTE, route.name),
-            (Level.RULE, f"{route.name}#{route.model.spec.rules[0].name}"),
-        ]
-        return self._assemble(route.name, targets, self._routed_backend(route, backends))
-
-    def _routed_backend(self, route: Parsed[HTTPRoute], backends: dict[str, Backend]) -> Backend | None:
-        """Resolve the `backendRefs` entry of a route."""
-        reference = route.model.spec.rules[0].backend_refs[0]
-        name = f"{reference.namespace or route.namespace}/{reference.name}"
-        is_known = (reference.group, reference.kind) == (AGENTGATEWAY, "AgentgatewayBackend")
-        is_granted = reference.namespace in {None, route.namespace}
-        if is_known and is_granted and (backend := backends.get(name)):
-            return backend
-        place = route.locate("spec", "rules", 0, "backendRefs", 0)
-        if not is_known:
-            message = f"a backendRef to {reference.kind!r} of {reference.group!r} is not available yet"
-            self._error("invalid-backend", message, place, f"refer to an AgentgatewayBackend of {AGENTGATEWAY}")
-        elif not is_granted:
-            self._error("reference-not-granted", "a backendRef into another namespace is not available yet", place)
-        else:
-            self._dangling("AgentgatewayBackend", name, place, backends)
-        return None
-
-    def _direct_backend(self, entry: Parsed[ServiceEntry], host: str) -> Backend | None:
-        """Return the host itself, on the service's first HTTP port and in plain text, for a service without a route."""
-        port = next((port for port in entry.model.spec.ports if port.protocol in {"HTTP", "HTTP2", "GRPC"}), None)
-        if port is None or host.startswith("*."):
-            self._error(
-                "no-route",
-                f"ServiceEntry {entry.name} has no HTTPRoute, and {host} cannot be forwarded to without one",
-                entry.origin.location,
-                "add an HTTPRoute with a backend",
-            )
-            return None
-        return _named(entry.name, Upstream(host, port.number))
-
-    def _assemble(self, name: str, targets: list[Target], backend: Backend | None) -> Route:
-        """Put the policies of every level, weak to strong, before a backend."""
-        policies = self.policies.merge(targets)
-        if "" in self.denied_targets or not self.denied_targets.isdisjoint(target for _, target in targets):
-            policies = policies.denying(name)
-        return Route(name, policies.authorization, policies.headers, backend, policies.reads_body)
 
     def _names(self) -> set[str]:
         """Return the `namespace/name` of everything that a policy or route can refer to."""
         resources = self.resources
         known = {"", *resources.gateways, *resources.routes, *resources.service_entries}
-        return known.union(
-            *(resources.refused_names.get(kind, ()) for kind in ("Gateway", "HTTPRoute", "ServiceEntry"))
-        )
+        known |= {*resources.backends, *resources.services}
+        kinds = ("AgentgatewayBackend", "Gateway", "HTTPRoute", "Service", "ServiceEntry")
+        return known.union(*(resources.refused_names.get(kind, ()) for kind in kinds))
 
 
-def _place(
-    host: str, exact: dict[str, VirtualHost], wildcards: dict[str, VirtualHost]
-) -> tuple[dict[str, VirtualHost], str]:
-    """Return the table that a host or `*.suffix` belongs to, and its key there."""
-    return (wildcards, host[2:]) if host.startswith("*.") else (exact, host)
-
-
-def _named(name: str, upstream: Upstream) -> Backend:
-    """Name an upstream, and work out the `Host` it is sent."""
-    try:
-        ipaddress.ip_address(upstream.host)
-    except ValueError:
-        default_port = 443 if upstream.tls else 80
-        port = "" if upstream.port == default_port else f":{upstream.port}"
-        return Backend(name, upstream, f"{upstream.host}{port}".encode())
-    return Backend(name, upstream, None)
+def _key(host: str) -> str:
+    return host.removeprefix("*.")

@@ -1,4 +1,4 @@
-"""`AgentgatewayBackend` (agentgateway.dev) and the `backend` block of policies: where and how to connect to an origin."""
+"""`AgentgatewayBackend` and the `backend` block of policies: where and how to connect to an origin."""
 
 from __future__ import annotations
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, ClassVar, Final, NoReturn
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -40,7 +41,7 @@ def fault(code: str, message: str, *path: str | int) -> NoReturn:
 
     """
     # Literal braces would be taken for fields of the template.
-    raise PydanticCustomError(code, "{message}", {"message": message, "path": path})  # type: ignore[arg-type]
+    raise PydanticCustomError(code, "{message}", {"message": message, "path": path})
 
 
 _DURATION = re.compile(r"(?:[0-9]{1,5}(?:h|m|s|ms)){1,4}")
@@ -82,6 +83,34 @@ NotAvailable = Annotated[None, BeforeValidator(_not_available)]
 """A field of AgentGateway's or Gateway API's that this gateway does not have: refused, never ignored."""
 
 
+@dataclass(frozen=True, slots=True)
+class NoEffect:
+    """Marks a field that is accepted and changes nothing: `Annotated[Any, NoEffect("why")]`; for docs/fields.md."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Marks a field some of whose values are known to others and refused here; for docs/fields.md."""
+
+    values: tuple[str, ...]
+
+
+class Concealed:
+    """Marks a field whose value may be a credential: no report shows the line it stands in. `SecretStr` implies it."""
+
+
+CONCEALED: Final = Concealed()
+
+
+def as_tuples(data: Any) -> Any:
+    """Return data with its lists as tuples, which strict models take once a validator has had it as Python data."""
+    if isinstance(data, dict):
+        return {key: as_tuples(value) for key, value in data.items()}
+    return tuple(map(as_tuples, data)) if isinstance(data, (list, tuple)) else data
+
+
 class Model(BaseModel):
     """An unknown field is an error: a misspelt policy must never vanish."""
 
@@ -94,6 +123,9 @@ class LenientModel(BaseModel):
     """For what a cluster writes far more into than is read here: metadata, and kinds of which only names matter."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, use_attribute_docstrings=True)
+
+    ignored: ClassVar[str] = "a cluster writes more into it than is read here"
+    """Why the other fields have no effect."""
 
 
 class ObjectMeta(LenientModel):
@@ -113,8 +145,8 @@ class Resource(Model):
     api_version: str
     kind: str
     metadata: ObjectMeta
-    status: Any = None
-    """Written by controllers; not read."""
+    status: Annotated[Any, NoEffect("controllers write it")] = None
+    """What a cluster says of the object."""
 
 
 class ClusterResource(LenientModel):

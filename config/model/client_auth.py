@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from config.model.base import (
+    CONCEALED,
     BackendReference,
     Labels,
     Model,
@@ -48,7 +49,8 @@ class RemoteJwksSpec(PolicyEndpointSpec):
 class JwksSpec(Model):
     """`providers[].jwks`: RFC 7517 section 5."""
 
-    inline: Annotated[str, Field(min_length=2, max_length=65536)] | None = None
+    inline: Annotated[str, Field(min_length=2, max_length=65536), CONCEALED] | None = None
+    """The key set itself, JSON."""
     remote: RemoteJwksSpec | None = None
 
     @model_validator(mode="after")
@@ -81,7 +83,7 @@ class BasicAuthenticationSpec(Model):
 
     mode: Literal["Strict", "Optional"] = "Strict"
     realm: Annotated[str, Field(max_length=256, pattern=r'^[^"\\\x00-\x1f\x7f]*$')] | None = None
-    users: Annotated[tuple[str, ...], Field(max_length=256)] | None = None
+    users: Annotated[tuple[str, ...], Field(max_length=256), CONCEALED] | None = None
     """Lines of an htpasswd file."""
     secret_ref: SecretKeyReference | None = None
     """Its key `.htaccess` is an htpasswd file."""

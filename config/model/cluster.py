@@ -1,4 +1,4 @@
-"""Kinds of the cluster itself that others refer to: `Service`, `Secret`, `ConfigMap`, `GatewayClass`, `ReferenceGrant`."""
+"""Kinds that others refer to: `Service`, `Secret`, `ConfigMap`, `GatewayClass`, `ReferenceGrant`."""
 
 from __future__ import annotations
 

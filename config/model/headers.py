@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from config.model.base import Cel, HeaderName, Model, at_most_one, fault
+from config.model.base import CONCEALED, Cel, HeaderName, Model, at_most_one, fault
 
 TransformedName = Annotated[
     str, Field(max_length=256, pattern=r"^(:authority|:method|:path|:status|[!#$%&'*+.^_`|~0-9A-Za-z-]+)$")
@@ -80,7 +80,7 @@ class HeaderSpec(Model):
     """A header with a fixed value (Gateway API `HTTPHeader`)."""
 
     name: HeaderName
-    value: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]+$")]
+    value: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]+$"), CONCEALED]
 
 
 class HeaderFilterSpec(Model):

@@ -1,4 +1,4 @@
-"""`AgentgatewayPolicy` and `EnterpriseAgentgatewayPolicy`: what is attached to gateways, services, routes and backends."""
+"""`AgentgatewayPolicy` and `EnterpriseAgentgatewayPolicy`: what is attached to other objects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from pydantic import Field, model_validator
 
 from config.model.authorization import AuthorizationSpec
 from config.model.backend import BackendPoliciesSpec
-from config.model.base import Labels, Model, NotAvailable, ObjectReference, Resource, SectionName, Text, fault
+from config.model.base import (
+    Labels,
+    Model,
+    NotAvailable,
+    ObjectReference,
+    Resource,
+    SectionName,
+    Text,
+    as_tuples,
+    fault,
+)
 from config.model.client_auth import ApiKeyAuthenticationSpec, BasicAuthenticationSpec, JwtAuthenticationSpec
 from config.model.headers import HeaderModifiersSpec, TransformationOrConditionalSpec
 from config.model.resilience import BufferSpec, DelaySpec, RetrySpec, TimeoutsSpec
@@ -108,16 +118,18 @@ class PolicySpec(Model):
         if len(given) != 1:
             fault("missing-target", f"exactly one of targetRefs, targetSelectors must be set, not {len(given)}")
         targets = data[given[0]]
-        if targets == []:
+        if not isinstance(targets, list):
+            return as_tuples(data)
+        if not targets:
             fault("missing-target", f"{given[0]} is empty, so this policy would apply to nothing", given[0])
         kinds = {str(target.get("kind")) for target in targets if isinstance(target, dict)}
         if len(kinds) > 1:
             message = f"a policy has one kind of target, not {' and '.join(sorted(kinds))}: split it"
             fault("mixed-targets", message, given[0])
         if data.get("frontend") is not None and kinds - {"Gateway"}:
-            message = f"a frontend block can only target a Gateway, not a {kinds.pop()}"
+            message = f"a frontend block can only target a Gateway, not {kinds.pop()}"
             fault("invalid-target", message, given[0])
-        return data
+        return as_tuples(data)
 
     @model_validator(mode="after")
     def _check(self) -> PolicySpec:

@@ -1,4 +1,4 @@
-"""What answers or redirects without a backend, and what browsers ask for: direct response, rewrite, redirect, CORS, CSRF."""
+"""What answers without a backend, rewrites where a request goes, or is asked by browsers."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from config.model.base import (
+    CONCEALED,
     BackendReference,
     HeaderName,
     Model,
@@ -17,6 +18,7 @@ from config.model.base import (
     Seconds,
     SectionName,
     ShortText,
+    as_tuples,
     at_most_one,
     fault,
 )
@@ -51,7 +53,7 @@ class HeaderMatchSpec(Model):
 
     type: Literal["Exact", "RegularExpression"] = "Exact"
     name: HeaderName
-    value: Annotated[str, Field(min_length=1, max_length=4096)]
+    value: Annotated[str, Field(min_length=1, max_length=4096), CONCEALED]
 
 
 class QueryParamMatchSpec(Model):
@@ -59,7 +61,7 @@ class QueryParamMatchSpec(Model):
 
     type: Literal["Exact", "RegularExpression"] = "Exact"
     name: ShortText
-    value: Annotated[str, Field(min_length=1, max_length=1024)]
+    value: Annotated[str, Field(min_length=1, max_length=1024), CONCEALED]
 
 
 class RouteMatchSpec(Model):
@@ -134,7 +136,7 @@ class RouteFilterSpec(Model):
             for other in _FILTERS.values():
                 if other != wanted and data.get(other) is not None:
                     fault("invalid-value", f"{other} does not go with type {data['type']}", other)
-        return data
+        return as_tuples(data)
 
 
 class RouteBackendReference(BackendReference):

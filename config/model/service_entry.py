@@ -49,7 +49,7 @@ class ServiceEntrySpec(Model):
     """Virtual addresses that a mesh routes here; direct callers never use them."""
     location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = "MESH_EXTERNAL"
     resolution: Literal["DNS", "STATIC", "NONE"] = "DNS"
-    """How the hosts are resolved where no route names a backend. `DNS`: by name, at dial time; `STATIC`: `endpoints`."""
+    """How the hosts are resolved where no route names a backend. `DNS`: by name; `STATIC`: `endpoints`."""
     ports: Annotated[tuple[ServicePortSpec, ...], Field(min_length=1)]
     endpoints: tuple[WorkloadEntrySpec, ...] = ()
     export_to: Any = None

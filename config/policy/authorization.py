@@ -92,6 +92,40 @@ class Authorization:
         return judge(self.rules, evidence, default_allowed=self.default_allowed)
 
 
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """Rules in shadow mode: what they would deny is told, and nothing else happens."""
+
+    refusing: tuple[Rule, ...]
+    """Deny and Require rules."""
+    allows: RuleSet
+    """Allow rules in shadow mode."""
+    enforced: Authorization
+    """The rules that are in force: one of their Allows is as good as one in shadow mode."""
+
+    @classmethod
+    def of(cls, rules: Iterable[Rule], enforced: Authorization) -> Shadow:
+        """Sort rules by what they do."""
+        rules = tuple(rules)
+        refusing = tuple(rule for rule in rules if rule.action is not Action.ALLOW)
+        return cls(refusing, RuleSet(tuple(rule for rule in rules if rule.action is Action.ALLOW)), enforced)
+
+    def would_deny(self, attributes: RequestAttributes) -> tuple[str, ...]:
+        """Return the names of the rules that would have denied a request were they in force."""
+        found = [rule.name for rule in self.refusing if rule.hits(rule.evaluate(attributes).outcome)]
+        if self.allows.rules and self.allows.first_hit(attributes) is None:
+            enforced = self.enforced.allows
+            if not enforced.rules or enforced.first_hit(attributes) is None:
+                found += [rule.name for rule in self.allows.rules]
+        return tuple(found)
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether some rule reads the request's body."""
+        rules = (*self.refusing, *self.allows.rules)
+        return any(rule.expression.reads_body for rule in rules if rule.expression is not None)
+
+
 _NOTHING_DENIED = Decision(allowed=True, reason=Reason.NOTHING_DENIED)
 
 

@@ -20,6 +20,7 @@ _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _FORBIDDEN_ESCAPE = re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff]|2[FfEe]|5[Cc]|25)")
 """Encoded controls, `/`, `.`, `\\` and `%`."""
+_ENCODED_SLASH = re.compile(rb"%2[Ff]")
 _SEGMENT_PARAMETER = re.compile(r";|%3[BbFf]|%2[03]")
 """Where some servers end a segment's name: `;`, or an encoded `;`, `?`, `#` or space."""
 _LOOK_ALIKES = frozenset("\u2024\u2044\u2215\u29f8\uff0e\uff0f\uff3c")
@@ -70,6 +71,23 @@ def normalise_path(raw: bytes) -> str:
     if any(_SEGMENT_PARAMETER.split(segment, maxsplit=1)[0] in {".", ".."} for segment in segments):
         raise AmbiguousTargetError("a dot segment")
     return path
+
+
+def normalise_escaped_path(raw: bytes) -> tuple[str, str]:
+    """Return both readings of a path with encoded slashes: as it is sent, and with the slashes decoded.
+
+    Everything else about it must hold in either reading (`egress-gateway.dev/path-escapes: allow`).
+
+    Raises:
+        AmbiguousTargetError: one of the readings breaks a rule of `normalise_path`.
+
+    """
+    decoded = normalise_path(_ENCODED_SLASH.sub(b"/", raw))
+    stand_in = next((byte for byte in _UNRESERVED if byte not in raw and byte != ord(".")), None)
+    if stand_in is None:
+        raise AmbiguousTargetError("an encoded slash in a path of every character there is")
+    kept = normalise_path(_ENCODED_SLASH.sub(bytes([stand_in]), raw))
+    return kept.replace(chr(stand_in), "%2F"), decoded
 
 
 def _decode_unreserved(match: re.Match[bytes]) -> bytes:

@@ -29,6 +29,7 @@ def test_without_any_setting_the_documented_defaults_hold() -> None:
         "access_log": "stdout",
         "strict": True,
         "default_action": "allow",
+        "body_idle_timeout": 30,
         "keepalive_timeout": 75,
         "drain_timeout": 30,
     }
@@ -61,6 +62,7 @@ def test_without_any_setting_the_documented_defaults_hold() -> None:
         ("EGRESS_STRICT", "false", "strict", False),
         ("EGRESS_STRICT", "true", "strict", True),
         ("EGRESS_DEFAULT_ACTION", "deny", "default_action", "deny"),
+        ("EGRESS_BODY_IDLE_TIMEOUT", "3600", "body_idle_timeout", 3600),
         ("EGRESS_KEEPALIVE_TIMEOUT", "5", "keepalive_timeout", 5),
         ("EGRESS_DRAIN_TIMEOUT", "3600", "drain_timeout", 3600),
     ],

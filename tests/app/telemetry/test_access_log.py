@@ -39,6 +39,7 @@ FIELDS = [
     "decision",
     "reason",
     "rule",
+    "retry.attempt",
     "error",
     "trace_id",
     "span_id",

@@ -1,0 +1,267 @@
+"""`backendRefs` to backends: what a reference means, and how its origin is connected to."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from config.compiler.attachment import Level
+from config.compiler.blocks import BACKEND
+from config.compiler.place import Place
+from config.policy.balancing import DynamicForwardProxy, Endpoint
+from config.policy.upstream import HttpSettings, TcpSettings, upstream_of
+from config.resources import AGENTGATEWAY
+from config.snapshot import Backend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from config.compiler.merging import PolicyMerger, Target
+    from config.model.backend import AgentgatewayBackend
+    from config.model.base import BackendReference
+    from config.model.service_entry import ServiceEntry
+    from config.policy.upstream import Upstream
+    from config.resources import Parsed
+    from config.snapshot import BackendFault
+
+CLUSTER_DOMAIN = "svc.cluster.local"
+_HTTP = frozenset({"HTTP", "HTTP2", "GRPC"})
+
+
+@dataclass(slots=True)
+class BackendCompiler:
+    """Resolves references, and merges what every level says about the connection."""
+
+    policies: PolicyMerger
+    denied: frozenset[str] = frozenset()
+    """`namespace/name` of what a policy targets that could not be read: how to connect to it is not known."""
+    _inline: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """`namespace/name` of an `AgentgatewayBackend` to its own settings."""
+    _made: dict[tuple[str, tuple[Target, ...], float | None], Backend] = field(default_factory=dict)
+
+    def compile(self) -> None:
+        """Compile every backend's own blocks, so that each fault is found once, whether a route refers to it or not."""
+        resources, findings = self.policies.resources, self.policies.findings
+        for name, parsed in resources.backends.items():
+            place = Place(parsed, resources, findings)
+            self._inline[name] = {
+                block.field: block.compile(place.at("spec", "policies", *block.path), written)
+                for block in BACKEND
+                if (written := block.written(parsed.model.spec.policies)) is not None
+            }
+
+    def resolve(
+        self, place: Place, reference: BackendReference, targets: Sequence[Target], request_timeout: float | None = None
+    ) -> Backend:
+        """Return what a reference means. What it cannot mean is a fault, and a backend that answers 500.
+
+        Args:
+            place: of the reference.
+            reference: an `AgentgatewayBackend`, or a `Service`, which need not be among the manifests.
+            targets: levels whose backend policies apply, weak to strong.
+            request_timeout: `timeouts.backendRequest` of the rule, in seconds.
+
+        """
+        namespace = reference.namespace or place.namespace
+        name = f"{namespace}/{reference.name}"
+        kind = (reference.group, reference.kind)
+        if kind not in {(AGENTGATEWAY, "AgentgatewayBackend"), ("", "Service")}:
+            message = f"a backendRef cannot name a {reference.kind!r} of {reference.group!r}"
+            place.error("invalid-backend", message, f"an AgentgatewayBackend of {AGENTGATEWAY}, or a Service of ''")
+            return unusable(name)
+        if namespace != place.namespace and not self.granted(place, kind, namespace, reference.name):
+            message = f"no ReferenceGrant lets {place.namespace} refer to {reference.kind} {name}"
+            place.error("reference-not-granted", message, f"add one to the namespace {namespace}")
+            return unusable(name)
+        if reference.kind == "Service":
+            return self._service(place, reference, namespace, targets, request_timeout)
+        parsed = self.policies.resources.backends.get(name)
+        if parsed is None:
+            place.dangling("AgentgatewayBackend", name, self.policies.resources.backends)
+            return unusable(name)
+        return self._agentgateway_backend(parsed, targets, request_timeout)
+
+    def granted(self, place: Place, kind: tuple[str, str], namespace: str, name: str) -> bool:
+        """Tell whether a `ReferenceGrant` of a namespace lets this manifest refer to an object there."""
+        group, own = place.parsed.model.api_version.rpartition("/")[0], place.parsed.model.kind
+        for grant in place.resources.grants:
+            spec = grant.model.spec
+            if grant.namespace != namespace:
+                continue
+            sources = {(source.group, source.kind, source.namespace) for source in spec.from_}
+            if (group, own, place.namespace) not in sources:
+                continue
+            if any((to.group, to.kind) == kind and to.name in {None, name} for to in spec.to):
+                return True
+        return False
+
+    def _service(
+        self,
+        place: Place,
+        reference: BackendReference,
+        namespace: str,
+        targets: Sequence[Target],
+        request_timeout: float | None,
+    ) -> Backend:
+        name = f"{namespace}/{reference.name}"
+        if reference.port is None:
+            place.error("missing-field", f"a reference to the Service {name} needs its 'port'")
+            return unusable(name)
+        service = self.policies.resources.services.get(name)
+        ports = {port.port for port in service.model.spec.ports} if service is not None else None
+        if ports is not None and reference.port not in ports:
+            known = ", ".join(map(str, sorted(ports)))
+            place.error(
+                "dangling-reference", f"the Service {name} has no port {reference.port}", f"known here: {known}"
+            )
+            return unusable(name)
+        levels = (*targets, (Level.SERVICE, name), (Level.SERVICE, f"{name}#{reference.port}"))
+        settings = self.policies.merge_backend(levels, {})
+        host = f"{reference.name}.{namespace}.{CLUSTER_DOMAIN}"
+        return self._assemble(name, [(host, reference.port, 1)], host, settings, request_timeout, place)
+
+    def _agentgateway_backend(
+        self, parsed: Parsed[AgentgatewayBackend], targets: Sequence[Target], request_timeout: float | None
+    ) -> Backend:
+        levels = (*targets, (Level.BACKEND, parsed.name))
+        key = (parsed.name, tuple(level for level in levels if level in self.policies.attached), request_timeout)
+        if key in self._made:
+            return self._made[key]
+        settings = self.policies.merge_backend(levels, self._inline[parsed.name])
+        place = Place(parsed, self.policies.resources, self.policies.findings, ("spec", "policies"))
+        static = parsed.model.spec.static
+        if static is None:
+            backend = self._assemble(parsed.name, [], None, settings, request_timeout, place)
+        else:
+            host = static.host.lower().removesuffix(".")
+            backend = self._assemble(parsed.name, [(host, static.port, 1)], host, settings, request_timeout, place)
+        self._made[key] = backend
+        return backend
+
+    def direct(self, entry: Parsed[ServiceEntry], host: str, targets: Sequence[Target]) -> Backend:
+        """Return the service itself, for one without a route: its host on its first HTTP port, or its endpoints."""
+        spec = entry.model.spec
+        place = Place(entry, self.policies.resources, self.policies.findings)
+        settings = self.policies.merge_backend(targets, {})
+        usable = _HTTP | {"HTTPS", "TLS"} if "tls" in settings else _HTTP
+        port = next((port for port in spec.ports if port.protocol in usable), None)
+        if port is None:
+            message = f"ServiceEntry {entry.name} has no HTTPRoute, and no port that can be called without one"
+            place.error("no-route", message, "add an HTTPRoute with a backend, or a port of protocol HTTP")
+            return unusable(entry.name)
+        number = port.target_port or port.number
+        if host.startswith("*."):
+            return self._assemble(entry.name, [], None, settings, None, place, port=number)
+        if spec.endpoints:
+            endpoints = [
+                (str(ipaddress.ip_address(endpoint.address)), endpoint.ports.get(port.name, number), endpoint.weight)
+                for endpoint in spec.endpoints
+            ]
+            weighted = [(address, at, 1 if weight is None else weight) for address, at, weight in endpoints]
+            return self._assemble(entry.name, weighted, host, settings, None, place, port=number)
+        return self._assemble(entry.name, [(host, number, 1)], host, settings, None, place)
+
+    def _assemble(  # noqa: PLR0913  each is a fact of its own
+        self,
+        name: str,
+        endpoints: Sequence[tuple[str, int, int]],
+        host: str | None,
+        settings: Mapping[str, Any],
+        request_timeout: float | None,
+        place: Place,
+        *,
+        port: int | None = None,
+    ) -> Backend:
+        """Put settings together.
+
+        Args:
+            name: `namespace/name`.
+            endpoints: address or name, port and weight of each; none for a backend whose host the request names.
+            host: what certificates are verified for, and `Host` is; none if the request names it.
+            settings: compiled blocks by field.
+            request_timeout: in seconds, in place of `http.requestTimeout`.
+            place: of the backend, for faults.
+            port: of the service, where it is not the first endpoint's.
+
+        """
+        tls, auth = settings.get("tls"), settings.get("auth")
+        http: HttpSettings = settings.get("http") or HttpSettings()
+        fault: BackendFault = ""
+        if auth is not None and auth.unusable:
+            fault = "backend_authentication_failed"
+        elif auth is not None and tls is None:
+            message = f"the credential of {name} would go out without TLS"
+            place.error("credential-without-tls", message, "add tls: {} to the backend")
+            fault = "backend_authentication_failed"
+        if http.http2 and tls is None:
+            place.error("invalid-value", f"HTTP/2 to {name} needs TLS", "add tls: {} to the backend")
+
+        def upstream(address: str, at: int, server_name: str | None = None) -> Upstream | None:
+            return upstream_of(
+                address,
+                at,
+                tls=tls,
+                tcp=settings.get("tcp") or TcpSettings(),
+                http=http,
+                tunnel=settings.get("tunnel"),
+                server_name=server_name,
+            )
+
+        made = [(upstream(address, at, host), weight) for address, at, weight in endpoints]
+        dynamic = None
+        if host is None:
+            dynamic = _dynamic(upstream, port, 443 if tls is not None else 80)
+        if any(found is None for found, _ in made) or upstream("unusable.invalid", 1) is None:
+            fault = fault or "no_valid_backends"
+        if name in self.denied:
+            fault = "no_valid_backends"
+        default_port = 443 if tls is not None else 80
+        number = port or (endpoints[0][1] if endpoints else default_port)
+        return Backend(
+            name=name,
+            endpoints=() if fault else tuple(Endpoint(found, weight) for found, weight in made if found is not None),
+            authority=_authority(host, number, default_port),
+            request_timeout=http.request_timeout if request_timeout is None else request_timeout,
+            credentials=auth,
+            health=settings.get("health"),
+            dynamic=None if fault else dynamic,
+            fault=fault,
+        )
+
+
+def unusable(name: str) -> Backend:
+    """Return a backend to which nothing can be sent."""
+    return Backend(name=name, fault="no_valid_backends")
+
+
+def _dynamic(
+    upstream: Callable[[str, int], Upstream | None], port: int | None, default_port: int
+) -> DynamicForwardProxy:
+    """Return what makes the origin of a request that names it.
+
+    Args:
+        upstream: makes it for a host and a port.
+        port: of every origin; none: the one that the request names.
+        default_port: where it names none.
+
+    """
+
+    def for_host(host: str, named: int) -> Upstream:
+        found = upstream(host, port or named)
+        if found is None:
+            raise RuntimeError("a backend that cannot be used was asked for an origin")
+        return found
+
+    return DynamicForwardProxy(for_host, port or default_port)
+
+
+def _authority(host: str | None, port: int, default_port: int) -> bytes | None:
+    """Return the `Host` that an origin is sent; none where it is an address, or the request's own."""
+    if host is None:
+        return None
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return (host if port == default_port else f"{host}:{port}").encode()
+    return None

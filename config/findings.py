@@ -1,0 +1,254 @@
+"""Every code that a finding can have: what it means, and what to do.
+
+Reports and `docs/check.md` show it. A code is stable: it is never reworded, as pipelines may name it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a code says, whatever the manifest."""
+
+    meaning: str
+    """What is wrong, in one sentence."""
+    remedy: str
+    """What to do about it, in one sentence."""
+
+
+CATALOGUE: Final[Mapping[str, Explanation]] = {
+    "conditional-order": Explanation(
+        "An entry of `conditional` without a condition is not the last one, so what follows it would never be asked.",
+        "Move the entry without a condition to the end.",
+    ),
+    "config-not-found": Explanation(
+        "A path of `EGRESS_CONFIG` does not exist.",
+        "Set it to files and directories that do.",
+    ),
+    "dangling-reference": Explanation(
+        "A manifest refers to an object, or to a key or rule of one, that is not among the manifests.",
+        "Correct the name or the namespace, or add the object.",
+    ),
+    "duplicate-key": Explanation(
+        "A mapping has one key twice, and only one of them could be meant.",
+        "Remove one of them.",
+    ),
+    "duplicate-resource": Explanation(
+        "The same kind, namespace and name stands twice.",
+        "Remove one of them.",
+    ),
+    "empty-file": Explanation(
+        "A file holds no manifest; what it may have held before is no longer in force.",
+        "Remove the file, or put the manifests back.",
+    ),
+    "expired-certificate": Explanation(
+        "A certificate has expired, or is not valid yet.",
+        "Renew it, and put the new one into its Secret or ConfigMap.",
+    ),
+    "expired-policy": Explanation(
+        "The time of the annotation `egress-gateway.dev/expires-at` has come.",
+        "Remove the policy, or give it a later time.",
+    ),
+    "file-too-large": Explanation(
+        "A file is larger than is read.",
+        "Split it.",
+    ),
+    "forbidden-header": Explanation(
+        "A policy writes a header that says where a message goes or ends, or belongs to one connection.",
+        "Remove the entry; another Host is written as `:authority`.",
+    ),
+    "host-conflict": Explanation(
+        "Two services have the same host; only one of them is in force.",
+        "Leave the host to one of them.",
+    ),
+    "ignored-protocol": Explanation(
+        "One of the `alpnProtocols` is not offered, because `http.version` speaks another.",
+        "Leave it out, or change `http.version`.",
+    ),
+    "invalid-annotation": Explanation(
+        "An annotation `egress-gateway.dev/...` has a value that means nothing.",
+        "Use one of the values that the message names.",
+    ),
+    "invalid-backend": Explanation(
+        "A route's `backendRefs` names a kind that is no backend here.",
+        "Refer to an AgentgatewayBackend or a Service.",
+    ),
+    "invalid-certificate": Explanation(
+        "A certificate or key is not readable as PEM, or the two do not belong together.",
+        "Put PEM into the Secret: `tls.crt` with the leaf first, `tls.key` without a password, `ca.crt`.",
+    ),
+    "invalid-expression": Explanation(
+        "A CEL expression does not compile; what it stands in fails closed.",
+        "Correct it at the caret; docs/cel.md lists the variables and functions.",
+    ),
+    "invalid-parent": Explanation(
+        "A route's `parentRefs` names something that a route cannot attach to.",
+        "Attach it to a ServiceEntry or Gateway that allows it.",
+    ),
+    "invalid-reference": Explanation(
+        "A reference names a kind that cannot stand there.",
+        "Refer to an object of the kind that the message names.",
+    ),
+    "invalid-setting": Explanation(
+        "An environment variable `EGRESS_*` has a value that cannot be read.",
+        "See docs/settings.md for its form.",
+    ),
+    "invalid-target": Explanation(
+        "A policy targets something that its blocks cannot apply to.",
+        "Move the block to a policy with a target that can have it.",
+    ),
+    "invalid-value": Explanation(
+        "A field has a value of the wrong type, outside its range, or that does not go with another field.",
+        "Correct the value; docs/fields.md lists the fields.",
+    ),
+    "kind-not-available": Explanation(
+        "A kind is known to AgentGateway and not available here; to skip it could drop a policy.",
+        "Remove the manifest from what this gateway reads.",
+    ),
+    "missing-field": Explanation(
+        "A field that is required is not there.",
+        "Add it.",
+    ),
+    "missing-target": Explanation(
+        "A policy names no target, so it would apply to nothing.",
+        "Add `targetRefs` or `targetSelectors`, one of the two.",
+    ),
+    "mixed-targets": Explanation(
+        "A policy has targets of several kinds.",
+        "Split it, one policy for each kind.",
+    ),
+    "no-authorization": Explanation(
+        "A route has no authorization rule and the default action is allow: every caller may use it.",
+        "Attach an authorization policy, or set `EGRESS_DEFAULT_ACTION=deny`.",
+    ),
+    "no-gateway": Explanation(
+        "The manifests do not hold the Gateway that this process is.",
+        "Add it, or correct `EGRESS_GATEWAY`.",
+    ),
+    "no-manifests": Explanation(
+        "The files and directories that were named hold no manifests.",
+        "Name others: `*.yaml`, `*.yml` and `*.json` are read.",
+    ),
+    "no-route": Explanation(
+        "A service has no HTTPRoute, and its host cannot be called without one.",
+        "Add an HTTPRoute with a backend.",
+    ),
+    "no-such-listener": Explanation(
+        "A `sectionName` or port names a listener that the Gateway does not have.",
+        "Name one of its listeners.",
+    ),
+    "not-a-mapping": Explanation(
+        "A document is no mapping, so it is no manifest.",
+        "Remove it, or write it as `apiVersion`, `kind`, `metadata` and so on.",
+    ),
+    "not-available": Explanation(
+        "A field or value is known to AgentGateway or Gateway API and not available here; it is never ignored.",
+        "Remove it; docs/fields.md lists what works.",
+    ),
+    "not-enrolled": Explanation(
+        "A ServiceEntry is not served, because no label of it or its Namespace names this gateway.",
+        "Label it `istio.io/use-waypoint`.",
+    ),
+    "pointless-rule": Explanation(
+        "A rule can never be true, or always fails.",
+        "Correct the expression.",
+    ),
+    "policy-conflict": Explanation(
+        "Two policies set the same field on the same target; the older one is in force.",
+        "Merge them.",
+    ),
+    "protocol-conflict": Explanation(
+        "`http.version`, `tls` and `alpnProtocols` of one backend contradict each other.",
+        "Make them agree: HTTP/2 needs `tls`, and `h2` among its protocols.",
+    ),
+    "reference-not-granted": Explanation(
+        "A reference leads into another namespace, and no ReferenceGrant there allows it.",
+        "Add a ReferenceGrant in that namespace.",
+    ),
+    "setting-not-available": Explanation(
+        "A setting is known and not available in this version.",
+        "Unset it, or set it to `off`.",
+    ),
+    "several-gateways": Explanation(
+        "The manifests hold several Gateways, and it is unclear which one this process is.",
+        "Choose one with `EGRESS_GATEWAY`.",
+    ),
+    "shadowed-route": Explanation(
+        "A route never gets a request, because an older one takes them all.",
+        "Remove one of them, or give them different matches.",
+    ),
+    "skipped": Explanation(
+        "A manifest is of a kind of which nothing is read.",
+        "Nothing, unless the kind or its group is misspelt.",
+    ),
+    "unknown-annotation": Explanation(
+        "An annotation `egress-gateway.dev/...` does not exist, or not on this kind.",
+        "Correct its name.",
+    ),
+    "unknown-field": Explanation(
+        "A field does not exist; a misspelt policy must not vanish.",
+        "Correct its name, or remove it.",
+    ),
+    "unknown-group": Explanation(
+        "A kind stands in an API group that does not have it.",
+        "Correct `apiVersion`.",
+    ),
+    "unknown-kind": Explanation(
+        "A kind does not exist in its API group.",
+        "Correct `kind`.",
+    ),
+    "unknown-setting": Explanation(
+        "An environment variable `EGRESS_*` is no setting.",
+        "Correct its name, or unset it.",
+    ),
+    "unknown-version": Explanation(
+        "A kind is not read in this version.",
+        "Use a version that the message names.",
+    ),
+    "unmatched-selector": Explanation(
+        "A policy's `targetSelectors` select nothing.",
+        "Correct the labels, or remove the entry.",
+    ),
+    "unreachable-rule": Explanation(
+        "A route's rule never gets a request, because another one takes all of them.",
+        "Remove it, or change the matches.",
+    ),
+    "unreadable-directory": Explanation(
+        "A directory cannot be read, so that a policy may be missing.",
+        "Give this process the right to read it.",
+    ),
+    "unreadable-file": Explanation(
+        "A file cannot be read, so that a policy may be missing.",
+        "Give this process the right to read it; the text must be UTF-8.",
+    ),
+    "unverified-origin": Explanation(
+        "The origin's certificate is not verified, or its name is not.",
+        "Remove `insecureSkipVerify`; `caCertificateRefs` and `sni` do for private origins.",
+    ),
+    "yaml-key": Explanation(
+        "A key of a mapping is no text.",
+        "Put it in quotes.",
+    ),
+    "yaml-limit": Explanation(
+        "A document has more values or levels than are read.",
+        "Split it.",
+    ),
+    "yaml-merge": Explanation(
+        "A document uses a merge key (`<<`).",
+        "Write the fields out.",
+    ),
+    "yaml-syntax": Explanation(
+        "A file is not valid YAML; nothing behind the place was read.",
+        "Correct the syntax; indentation is the usual cause.",
+    ),
+    "yaml-tag": Explanation(
+        "A value has a YAML tag that means nothing in a manifest.",
+        "Remove the tag.",
+    ),
+}
