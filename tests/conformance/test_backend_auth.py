@@ -6,8 +6,8 @@ import base64
 import ipaddress
 import json
 import re
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from tests.conformance.harness.origin import Origin, running_origin
 from tests.support.loops import in_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from config.attributes import RawHeaders
     from config.policy.credentials import Credentials
@@ -73,8 +73,24 @@ class Wire:
 
     login: Origin
     api: Origin
+    transports: dict[str, OriginTransport] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def broker(self) -> AsyncIterator[CredentialBroker]:
+        broker = CredentialBroker(self.transport)
+        try:
+            yield broker
+        finally:
+            await broker.aclose()
+            for transport in self.transports.values():
+                await transport.aclose()
 
     def transport(self, upstream: Upstream) -> OriginTransport:
+        if upstream.key not in self.transports:
+            self.transports[upstream.key] = self._open(upstream)
+        return self.transports[upstream.key]
+
+    def _open(self, upstream: Upstream) -> OriginTransport:
         port = (self.login if upstream.host == LOGIN else self.api).port
         dialer = Dialer({(upstream.host, upstream.port): ("127.0.0.1", port)}, LOOPBACK)
         return OriginTransport(upstream, dialer, client_context())
@@ -85,14 +101,12 @@ class Wire:
         """Do what forwarding does for one attempt, and return what the origin got."""
         written = credentials.ready or await broker.resolve(credentials, request())
         headers, target = written.apply(CALLER, target)
-        transport = self.transport(Upstream(API, 443, UpstreamTls(API)))
-        response = await transport.exchange("GET", target, headers)
+        response = await self.transport(Upstream(API, 443, UpstreamTls(API))).exchange("GET", target, headers)
         try:
             while await response.read():
                 pass
         finally:
             response.close()
-            await transport.aclose()
         if response.status == 401:
             broker.reject(credentials, written)
         return self.api.requests[-1]
@@ -119,61 +133,58 @@ def granting(exchange: Exchange) -> None:
 
 @in_loop
 async def test_a_token_reaches_the_origin_in_place_of_what_the_caller_sent(wire: Wire) -> None:
-    broker = CredentialBroker(wire.transport)
+    async with wire.broker() as broker:
+        received = [await wire.send(broker, compiled("partner-oauth")) for _ in range(2)]
 
-    received = [await wire.send(broker, compiled("partner-oauth")) for _ in range(2)]
-
-    assert [each.values("authorization") for each in received] == [["Bearer token-for-orders.read+orders.write"]] * 2
-    assert [each.target for each in received] == ["/v2/orders?a=1"] * 2
-    [asked] = wire.login.requests
-    assert (asked.method, asked.target, asked.values("host")) == ("POST", "/oauth2/token", [LOGIN])
-    assert asked.values("authorization") == [
-        f"Basic {base64.b64encode(b'egress-gateway:example-client-secret').decode()}"
-    ]
-    assert wire.login.handshakes == [LOGIN]
-    await broker.aclose()
+        assert [each.values("authorization") for each in received] == [
+            ["Bearer token-for-orders.read+orders.write"]
+        ] * 2
+        assert [each.target for each in received] == ["/v2/orders?a=1"] * 2
+        [asked] = wire.login.requests
+        assert (asked.method, asked.target, asked.values("host")) == ("POST", "/oauth2/token", [LOGIN])
+        assert asked.values("authorization") == [
+            f"Basic {base64.b64encode(b'egress-gateway:example-client-secret').decode()}"
+        ]
+        assert wire.login.handshakes == [LOGIN]
 
 
 @in_loop
 async def test_after_a_401_the_next_request_brings_a_new_token(wire: Wire) -> None:
-    broker = CredentialBroker(wire.transport)
-    wire.api.handlers["/v2/orders"] = lambda exchange: exchange.answer(b"", status="401 Unauthorized")
+    async with wire.broker() as broker:
+        wire.api.handlers["/v2/orders"] = lambda exchange: exchange.answer(b"", status="401 Unauthorized")
 
-    for _ in range(2):
-        await wire.send(broker, compiled("partner-oauth"))
+        for _ in range(2):
+            await wire.send(broker, compiled("partner-oauth"))
 
-    assert len(wire.api.requests) == 2  # the request itself is not sent again
-    assert len(wire.login.requests) == 2
-    await broker.aclose()
+        assert len(wire.api.requests) == 2  # the request itself is not sent again
+        assert len(wire.login.requests) == 2
 
 
 @in_loop
 async def test_without_a_token_nothing_is_sent(wire: Wire) -> None:
-    broker = CredentialBroker(wire.transport)
-    wire.login.handlers["/oauth2/token"] = lambda exchange: exchange.answer(b"{}", status="503 No")
+    async with wire.broker() as broker:
+        wire.login.handlers["/oauth2/token"] = lambda exchange: exchange.answer(b"{}", status="503 No")
 
-    with pytest.raises(BackendAuthenticationError, match=r"token endpoint login\.partner\.example: status 503"):
-        await wire.send(broker, compiled("partner-oauth"))
-    with pytest.raises(BackendAuthenticationError):
-        await wire.send(broker, replace(compiled("partner-basic"), unusable="a fault"))
+        with pytest.raises(BackendAuthenticationError, match=r"token endpoint login\.partner\.example: status 503"):
+            await wire.send(broker, compiled("partner-oauth"))
+        with pytest.raises(BackendAuthenticationError):
+            await wire.send(broker, replace(compiled("partner-basic"), unusable="a fault"))
 
-    assert wire.api.connections == 0
-    await broker.aclose()
+        assert wire.api.connections == 0
 
 
 @in_loop
 async def test_what_is_known_at_load_goes_where_the_manifest_says(wire: Wire) -> None:
-    broker = CredentialBroker(wire.transport)
+    async with wire.broker() as broker:
+        github = await wire.send(broker, compiled("github-with-token"))
+        basic = await wire.send(broker, compiled("partner-basic"))
+        bingo = await wire.send(broker, compiled("httpbingo-key"), "/get?api_key=theirs&a=%20&api%5Fkey=theirs")
 
-    github = await wire.send(broker, compiled("github-with-token"))
-    basic = await wire.send(broker, compiled("partner-basic"))
-    bingo = await wire.send(broker, compiled("httpbingo-key"), "/get?api_key=theirs&a=%20&api%5Fkey=theirs")
-
-    assert github.values("authorization") == ["Bearer ghp_example_not_a_real_token"]
-    assert github.values("x-partner-key") == ["example-partner-key"]
-    assert github.values("x_partner_key") == []
-    pair = base64.b64encode(b"egress-gateway:example-password").decode()
-    assert basic.values("authorization") == [f"Basic {pair}"]
-    assert bingo.target == "/get?a=%20&api_key=example-partner-key"
-    assert bingo.values("cookie") == ["a=1"]
-    assert wire.login.connections == 0
+        assert github.values("authorization") == ["Bearer ghp_example_not_a_real_token"]
+        assert github.values("x-partner-key") == ["example-partner-key"]
+        assert github.values("x_partner_key") == []
+        pair = base64.b64encode(b"egress-gateway:example-password").decode()
+        assert basic.values("authorization") == [f"Basic {pair}"]
+        assert bingo.target == "/get?a=%20&api_key=example-partner-key"
+        assert bingo.values("cookie") == ["a=1"]
+        assert wire.login.connections == 0
