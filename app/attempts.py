@@ -6,7 +6,8 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from app.backends.errors import OriginError, OriginPoolTimeoutError, OriginRequestError
 from app.choice import Chooser
@@ -21,9 +22,10 @@ from middleware.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from app.backends.credentials import CredentialBroker
+    from app.backends.exchange import Response
     from app.backends.health import HealthTable
     from app.backends.table import BackendTable
-    from app.backends.transport import OriginResponse
     from app.caller import Caller
     from config.attributes import RawHeaders
     from config.policy.upstream import Upstream
@@ -40,28 +42,13 @@ RETRY_ATTEMPT = b"x-retry-attempt"
 """Number of the attempt, counted from 1 after the first. Source: AgentGateway."""
 
 
-class CredentialBroker(Protocol):
-    """Puts the credentials of a backend into a request."""
-
-    async def apply(
-        self, credentials: object, context: RequestContext, headers: RawHeaders, target: str
-    ) -> tuple[RawHeaders, str]:
-        """Return the fields and the target to send.
-
-        Raises:
-            BackendAuthenticationError: one cannot be had.
-
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class Means:
     """What attempts are made with."""
 
     backends: BackendTable
     health: HealthTable
-    broker: CredentialBroker | None = None
-    """What knows credentials; none refuses every request to a backend that has some."""
+    broker: CredentialBroker
     random: Callable[[], float] = random.random
     """From 0 to below 1, for choices by weight."""
 
@@ -87,7 +74,7 @@ class Attempts:
         self._headers = context.headers
         self._chooser = Chooser(context, means.health, means.random)
 
-    async def exchange(self) -> OriginResponse:
+    async def exchange(self) -> Response:
         """Return the answer of the last attempt, as soon as its head is there.
 
         Raises:
@@ -111,7 +98,7 @@ class Attempts:
                 raise
             raise RequestTimeoutError(f"no answer within {timeout:g} s") from None
 
-    async def _attempts(self, limit: asyncio.Timeout | None) -> OriginResponse:
+    async def _attempts(self, limit: asyncio.Timeout | None) -> Response:
         context, retry = self._context, self._route.retry
         attempts, body = await self._prepare()
         while True:
@@ -148,13 +135,13 @@ class Attempts:
                 return attempts, lambda: _replay(kept)
         return 0, lambda: body
 
-    def _wants_another(self, response: OriginResponse) -> bool:
+    def _wants_another(self, response: Response) -> bool:
         """Tell whether an answer is given up for another attempt. Where none can be made, it is better than nothing."""
         retry = self._route.retry
         self._attributes.response = ResponseAttributes(response.status, response.headers)
         return retry is not None and retry.wants_another(self._attributes) and self._chooser.has_any
 
-    async def _attempt(self, limit: asyncio.Timeout | None, body: AsyncIterator[bytes] | None) -> OriginResponse:
+    async def _attempt(self, limit: asyncio.Timeout | None, body: AsyncIterator[bytes] | None) -> Response:
         """Send the request once, and note what that says about the endpoint's health."""
         context = self._context
         context.endpoint = context.upstream_seconds = None
@@ -184,24 +171,25 @@ class Attempts:
             self._means.health.record(backend, health, upstream, success=not health.is_failure(self._attributes))
         return response
 
-    async def _send(self, backend: Backend, upstream: Upstream, body: AsyncIterator[bytes] | None) -> OriginResponse:
+    async def _send(self, backend: Backend, upstream: Upstream, body: AsyncIterator[bytes] | None) -> Response:
         context = self._context
         backends, authority = self._means.backends, self._chooser.authority(backend, upstream)
-        if backend.dynamic is None:
-            transport = backends.transport(upstream)
-        else:
-            transport = await backends.dynamic_transport(upstream)
+        transport = backends.transport(upstream)
         headers, target = request_head(context, authority, self._attributes.host, self._headers), context.target
         if context.attempts:
             headers.append((RETRY_ATTEMPT, b"%d" % context.attempts))
-        if backend.credentials is not None:
-            if self._means.broker is None or upstream.tls is None:
+        credentials, written = backend.credentials, None
+        if credentials is not None:
+            if upstream.tls is None:
                 raise BackendAuthenticationError("a credential is sent over TLS only")
-            headers, target = await self._means.broker.apply(backend.credentials, context, headers, target)
+            written = credentials.ready or await self._means.broker.resolve(credentials, self._attributes)
+            headers, target = written.apply(headers, target)
         began = time.perf_counter()
         context.upstream_offset = began - context.started
         response = await transport.exchange(context.method, target, headers, body)
         context.upstream_seconds = time.perf_counter() - began
+        if credentials is not None and written is not None and response.status == HTTPStatus.UNAUTHORIZED:
+            self._means.broker.reject(credentials, written)
         return response
 
 
@@ -238,7 +226,7 @@ async def _replay(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
-async def _discard(response: OriginResponse) -> None:
+async def _discard(response: Response) -> None:
     """End an exchange whose answer nobody gets. A short rest is read, so that the connection can be used again."""
     size = 0
     try:

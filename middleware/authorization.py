@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from middleware.context import CONTEXT
@@ -29,7 +29,7 @@ class AuthorizationMiddleware:
         if route.shadow is not None:
             context.shadow = route.shadow.would_deny(attributes)
         if context.decoded is not None and decision.allowed:
-            context.decision = decision = route.authorization.authorize(context.decoded)
+            context.decision = decision = route.authorization.authorize(replace(attributes, path=context.decoded))
         if not decision.allowed:
             raise AuthorizationDeniedError(decision.explanation)
         return self.app(scope, receive, send)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from middleware.context import CONTEXT
@@ -27,7 +27,7 @@ class PathGuardMiddleware:
         route, attributes = context.routed()
         refusal = route.authorization.guard_path(attributes)
         if refusal is None and context.decoded is not None:
-            refusal = route.authorization.guard_path(context.decoded)
+            refusal = route.authorization.guard_path(replace(attributes, path=context.decoded))
         if refusal is not None:
             context.decision = refusal
             raise AuthorizationDeniedError(refusal.explanation)
