@@ -75,7 +75,7 @@ async def mirrored(
         mirror = Mirror("test/route -> test/shadow", copies, share)
         route = route_of(backend=backend, mirrors=(mirror,), rewrite=rewrite)
         resolve = f"origin.test:8080:127.0.0.1:{origin.port},shadow.test:8080:127.0.0.1:{shadow.port}"
-        settings = Settings(resolve=resolve, dial_allow="127.0.0.0/8")  # type: ignore[arg-type]  # parsed
+        settings = Settings(resolve=resolve, dial_allow="127.0.0.0/8")
         table = BackendTable(Dialer(settings.resolve, settings.dial_allow))
         await table.reconcile(snapshot_of(route))
         sender = MirrorSender(table, **limits)
@@ -172,7 +172,7 @@ async def test_an_empty_body_stays_one() -> None:
 )
 @in_each_loop
 async def test_a_request_with_a_longer_body_is_forwarded_and_not_copied(
-    framing: tuple[bytes, bytes] | None, size: int, copied: bool
+    framing: tuple[bytes, bytes] | None, size: int, *, copied: bool
 ) -> None:
     seen = Received()
     async with mirrored(seen.script) as served:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from config.compiler.place import Place
@@ -22,7 +25,7 @@ from config.policy.csrf import Csrf
 from config.policy.rewrite import FullPath, PrefixPath, Redirect, UrlRewrite
 from config.policy.upstream import Upstream
 from config.snapshot import Backend
-from tests.config.examples import ROUTE, codes, resources_of, several
+from tests.config.examples import ROUTE, WORKSHOP, codes, resources_of, several
 
 if TYPE_CHECKING:
     from config.model.base import BackendReference, Model
@@ -110,7 +113,7 @@ def test_a_replacement_that_is_ambiguous_is_a_fault_and_rewrites_nothing(modifie
         (["PathPrefix", "RegularExpression"], True),
     ],
 )
-def test_a_prefix_is_replaced_only_where_prefixes_choose_the_rule(kinds: list[str], faulty: bool) -> None:
+def test_a_prefix_is_replaced_only_where_prefixes_choose_the_rule(kinds: list[str], *, faulty: bool) -> None:
     place = place_in()
 
     rewrite = compile_url_rewrite(place, spec(UrlRewriteSpec, path=prefix("/x")), matches(*kinds))
@@ -253,3 +256,50 @@ def test_a_share_of_nothing_is_no_mirror(share: dict[str, Any]) -> None:
 
     assert mirror(place, backendRef={"name": "shadow", "port": 80}, **share) is None
     assert place.findings == []
+
+
+def written_blocks(text: str) -> list[tuple[str, Any, dict[str, Any]]]:
+    """Return every filter and policy block of manifests that is compiled here, with the rule that it stands in."""
+    blocks: list[tuple[str, Any, dict[str, Any]]] = []
+    for document in yaml.safe_load_all(text):
+        found = document.get("spec", {})
+        blocks += [(name, block, {}) for name, block in found.get("traffic", {}).items()]
+        for rule in found.get("rules", ()):
+            blocks += [(name, block, rule) for entry in rule.get("filters", ()) for name, block in entry.items()]
+    return blocks
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("deploy/examples/14-url-rewrite.yaml", {"urlRewrite": 4}),
+        ("deploy/examples/15-request-redirect.yaml", {"requestRedirect": 2, "requestMirror": 1}),
+        ("deploy/examples/25-cors-csrf-buffer.yaml", {"cors": 1, "csrf": 1}),
+        ("docs/routing-filters.md", {"urlRewrite": 1, "requestRedirect": 1, "requestMirror": 1, "cors": 1, "csrf": 1}),
+    ],
+)
+def test_the_examples_compile_without_a_finding(file: str, expected: dict[str, int]) -> None:
+    text = (WORKSHOP.parents[1] / file).read_text(encoding="utf-8")
+    if file.endswith(".md"):
+        [text] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    place = place_in(SHADOW.replace("NAMESPACE", "infra"))
+    compiled: Counter[str] = Counter()
+    for name, block, rule in written_blocks(text):
+        if name not in expected:
+            continue
+        compiled[name] += 1
+        chosen = [spec(RouteMatchSpec, **match) for match in rule.get("matches", ())]
+        match name:
+            case "urlRewrite":
+                compile_url_rewrite(place, spec(UrlRewriteSpec, **block), chosen)
+            case "requestRedirect":
+                compile_redirect(place, spec(RequestRedirectSpec, **block), chosen)
+            case "requestMirror":
+                assert mirror(place, **block)
+            case "cors":
+                compile_cors(place, spec(CorsSpec, **block))
+            case "csrf":
+                compile_csrf(place, spec(CsrfSpec, **block))
+
+    assert place.findings == []
+    assert compiled == expected
