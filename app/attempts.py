@@ -186,11 +186,8 @@ class Attempts:
 
     async def _send(self, backend: Backend, upstream: Upstream, body: AsyncIterator[bytes] | None) -> OriginResponse:
         context = self._context
-        backends, authority = self._means.backends, self._chooser.authority(backend, upstream)
-        if backend.dynamic is None:
-            transport = backends.transport(upstream)
-        else:
-            transport = await backends.dynamic_transport(upstream)
+        transport = await self._means.backends.any_transport(upstream)
+        authority = self._chooser.authority(backend, upstream)
         headers, target = request_head(context, authority, self._attributes.host, self._headers), context.target
         if context.attempts:
             headers.append((RETRY_ATTEMPT, b"%d" % context.attempts))

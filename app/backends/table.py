@@ -30,15 +30,20 @@ class BackendTable:
         self._tls_context: ssl.SSLContext | None = None
         self._transports: dict[str, OriginTransport] = {}
         self._dynamic: OrderedDict[str, tuple[Upstream, OriginTransport]] = OrderedDict()
-        """Transports of upstreams that were made for a request; the one used last stands last."""
+        """Transports of upstreams that no snapshot names; the one used last stands last."""
         self._buffer = bytearray(READ_BUFFER_BYTES)
 
     def transport(self, upstream: Upstream) -> OriginTransport:
         """Return the transport of an upstream that some snapshot in use names."""
         return self._transports[upstream.key]
 
-    async def dynamic_transport(self, upstream: Upstream) -> OriginTransport:
-        """Return the transport of an upstream that was made for a request. The one used least recently makes room."""
+    async def any_transport(self, upstream: Upstream) -> OriginTransport:
+        """Return the transport of any upstream: one made for a request, or of a snapshot that was replaced meanwhile.
+
+        Of those that no snapshot names, the one used least recently makes room for a new one.
+        """
+        if (named := self._transports.get(upstream.key)) is not None:
+            return named
         found = self._dynamic.pop(upstream.key, None)
         transport = self._open(upstream) if found is None else found[1]
         self._dynamic[upstream.key] = upstream, transport
