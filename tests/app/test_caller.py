@@ -15,6 +15,8 @@ from tests.support.loops import in_each_loop, in_loop, until
 from tests.support.origins import serving
 
 if TYPE_CHECKING:
+    from starlette.types import Message
+
     from tests.support.origins import Downstream
 
 A = ("a.test", 80)
@@ -103,7 +105,7 @@ async def test_the_last_part_of_an_answer_must_be_read_too() -> None:
         call = way.call()
         send = call._send
 
-        async def stuck(message: dict[str, object]) -> None:
+        async def stuck(message: Message) -> None:
             if message["type"] == "http.response.body":
                 call.room.clear()
             await send(message)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 from config.compiler.place import Place
 from config.compiler.resilience import compile_health, compile_retry, compile_timeouts
 from config.errors import Severity
-from config.model.resilience import EvictionSpec, HealthSpec, RetrySpec, TimeoutsSpec
+from config.model.resilience import HealthSpec, RetrySpec, TimeoutsSpec
 from config.model.route import RouteRetrySpec, RouteTimeoutsSpec
 from config.policy.health import Eviction
 from config.policy.resilience import Timeouts
@@ -15,6 +16,14 @@ from tests.config.examples import SERVICE, codes, resources_of
 
 if TYPE_CHECKING:
     from config.errors import Finding
+    from config.model.base import Model
+
+S = TypeVar("S", bound="Model")
+
+
+def written(kind: type[S], **fields: object) -> S:
+    """Read a block as a manifest has it."""
+    return kind.model_validate_json(json.dumps(fields))
 
 
 def place() -> tuple[Place, list[Finding]]:
@@ -26,25 +35,28 @@ def place() -> tuple[Place, list[Finding]]:
 def test_timeouts_of_a_policy_and_of_a_rule() -> None:
     where, findings = place()
 
-    assert compile_timeouts(where, TimeoutsSpec(request=20.0)) == Timeouts(20.0)
-    assert compile_timeouts(where, RouteTimeoutsSpec(request=20.0, backend_request=5.0)) == Timeouts(20.0, 5.0)
-    assert compile_timeouts(where, RouteTimeoutsSpec(request=0.0, backend_request=0.0)) == Timeouts()
+    assert compile_timeouts(where, written(TimeoutsSpec, request="20s")) == Timeouts(20.0)
+    assert compile_timeouts(where, written(RouteTimeoutsSpec, request="20s", backendRequest="5s")) == Timeouts(
+        20.0, 5.0
+    )
+    assert compile_timeouts(where, written(RouteTimeoutsSpec, request="0s", backendRequest="0s")) == Timeouts()
     assert findings == []
 
 
 def test_retry_of_a_policy() -> None:
     where, findings = place()
-    spec = RetrySpec(
+    spec = written(
+        RetrySpec,
         attempts=2,
-        backoff=0.2,
-        codes=(502, 503),
+        backoff="200ms",
+        codes=[502, 503],
         precondition="request.method == 'GET'",
         condition="response.code == 429",
     )
 
     retry = compile_retry(where, spec)
 
-    assert (retry.attempts, retry.backoff, retry.codes) == (2, 0.2, {502, 503})
+    assert (retry.attempts, retry.backoff, retry.codes) == (2, 0.2, frozenset({502, 503}))
     assert retry.precondition is not None
     assert retry.condition is not None
     assert findings == []
@@ -53,16 +65,16 @@ def test_retry_of_a_policy() -> None:
 def test_retry_of_a_rule() -> None:
     where, _ = place()
 
-    retry = compile_retry(where, RouteRetrySpec(attempts=3, backoff=0.0, codes=(504,)))
+    retry = compile_retry(where, written(RouteRetrySpec, attempts=3, backoff="0s", codes=[504]))
 
-    assert (retry.attempts, retry.backoff, retry.codes, retry.precondition) == (3, None, {504}, None)
+    assert (retry.attempts, retry.backoff, retry.codes, retry.precondition) == (3, None, frozenset({504}), None)
 
 
 @pytest.mark.parametrize("text", ["request.method ==", "response.code == 200"])
 def test_a_precondition_with_a_fault_rules_out_retries(text: str) -> None:
     where, findings = place()
 
-    retry = compile_retry(where, RetrySpec(attempts=3, codes=(503,), precondition=text))
+    retry = compile_retry(where, written(RetrySpec, attempts=3, codes=[503], precondition=text))
 
     assert retry.attempts == 0
     assert codes(findings) == ["invalid-expression"]
@@ -72,25 +84,25 @@ def test_a_precondition_with_a_fault_rules_out_retries(text: str) -> None:
 def test_a_condition_with_a_fault_asks_for_nothing(text: str) -> None:
     where, findings = place()
 
-    retry = compile_retry(where, RetrySpec(codes=(503,), condition=text))
+    retry = compile_retry(where, written(RetrySpec, codes=[503], condition=text))
 
-    assert (retry.condition, retry.codes) == (None, {503})
+    assert (retry.condition, retry.codes) == (None, frozenset({503}))
     assert codes(findings) == ["invalid-expression"]
 
 
 def test_a_condition_that_does_not_read_the_answer_is_pointed_out() -> None:
     where, findings = place()
 
-    compile_retry(where, RetrySpec(condition="request.method == 'GET'"))
+    compile_retry(where, written(RetrySpec, condition="request.method == 'GET'"))
 
     assert [(finding.code, finding.severity) for finding in findings] == [("pointless-rule", Severity.WARNING)]
 
 
 def test_health() -> None:
     where, findings = place()
-    eviction = EvictionSpec(duration=30.0, restore_health=50, consecutive_failures=3, health_threshold=40)
+    eviction = {"duration": "30s", "restoreHealth": 50, "consecutiveFailures": 3, "healthThreshold": 40}
 
-    health = compile_health(where, HealthSpec(unhealthy_condition="response.code >= 500", eviction=eviction))
+    health = compile_health(where, written(HealthSpec, unhealthyCondition="response.code >= 500", eviction=eviction))
 
     assert health is not None
     assert health.eviction == Eviction(30.0, 0.5, 3, 0.4)
@@ -101,7 +113,7 @@ def test_health() -> None:
 def test_without_limits_every_failure_evicts_for_three_seconds() -> None:
     where, _ = place()
 
-    health = compile_health(where, HealthSpec(eviction=EvictionSpec()))
+    health = compile_health(where, written(HealthSpec, eviction={}))
 
     assert health is not None
     assert (health.eviction, health.unhealthy) == (Eviction(3.0), None)
@@ -110,7 +122,7 @@ def test_without_limits_every_failure_evicts_for_three_seconds() -> None:
 def test_without_eviction_there_is_nothing_to_judge() -> None:
     where, findings = place()
 
-    assert compile_health(where, HealthSpec(unhealthy_condition="response.code >= 500")) is None
+    assert compile_health(where, written(HealthSpec, unhealthyCondition="response.code >= 500")) is None
     assert [(finding.code, finding.severity) for finding in findings] == [("pointless-rule", Severity.WARNING)]
 
 
@@ -118,7 +130,7 @@ def test_without_eviction_there_is_nothing_to_judge() -> None:
 def test_a_condition_of_health_with_a_fault_counts_as_absent(text: str) -> None:
     where, findings = place()
 
-    health = compile_health(where, HealthSpec(unhealthy_condition=text, eviction=EvictionSpec()))
+    health = compile_health(where, written(HealthSpec, unhealthyCondition=text, eviction={}))
 
     assert health is not None
     assert health.unhealthy is None
