@@ -21,9 +21,9 @@ from middleware.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from app.backends.exchange import Response
     from app.backends.health import HealthTable
     from app.backends.table import BackendTable
-    from app.backends.transport import OriginResponse
     from app.caller import Caller
     from config.attributes import RawHeaders
     from config.policy.upstream import Upstream
@@ -87,7 +87,7 @@ class Attempts:
         self._headers = context.headers
         self._chooser = Chooser(context, means.health, means.random)
 
-    async def exchange(self) -> OriginResponse:
+    async def exchange(self) -> Response:
         """Return the answer of the last attempt, as soon as its head is there.
 
         Raises:
@@ -111,7 +111,7 @@ class Attempts:
                 raise
             raise RequestTimeoutError(f"no answer within {timeout:g} s") from None
 
-    async def _attempts(self, limit: asyncio.Timeout | None) -> OriginResponse:
+    async def _attempts(self, limit: asyncio.Timeout | None) -> Response:
         context, retry = self._context, self._route.retry
         attempts, body = await self._prepare()
         while True:
@@ -148,13 +148,13 @@ class Attempts:
                 return attempts, lambda: _replay(kept)
         return 0, lambda: body
 
-    def _wants_another(self, response: OriginResponse) -> bool:
+    def _wants_another(self, response: Response) -> bool:
         """Tell whether an answer is given up for another attempt. Where none can be made, it is better than nothing."""
         retry = self._route.retry
         self._attributes.response = ResponseAttributes(response.status, response.headers)
         return retry is not None and retry.wants_another(self._attributes) and self._chooser.has_any
 
-    async def _attempt(self, limit: asyncio.Timeout | None, body: AsyncIterator[bytes] | None) -> OriginResponse:
+    async def _attempt(self, limit: asyncio.Timeout | None, body: AsyncIterator[bytes] | None) -> Response:
         """Send the request once, and note what that says about the endpoint's health."""
         context = self._context
         context.endpoint = context.upstream_seconds = None
@@ -184,10 +184,10 @@ class Attempts:
             self._means.health.record(backend, health, upstream, success=not health.is_failure(self._attributes))
         return response
 
-    async def _send(self, backend: Backend, upstream: Upstream, body: AsyncIterator[bytes] | None) -> OriginResponse:
+    async def _send(self, backend: Backend, upstream: Upstream, body: AsyncIterator[bytes] | None) -> Response:
         context = self._context
-        transport = await self._means.backends.any_transport(upstream)
-        authority = self._chooser.authority(backend, upstream)
+        backends, authority = self._means.backends, self._chooser.authority(backend, upstream)
+        transport = backends.transport(upstream)
         headers, target = request_head(context, authority, self._attributes.host, self._headers), context.target
         if context.attempts:
             headers.append((RETRY_ATTEMPT, b"%d" % context.attempts))
@@ -235,7 +235,7 @@ async def _replay(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
-async def _discard(response: OriginResponse) -> None:
+async def _discard(response: Response) -> None:
     """End an exchange whose answer nobody gets. A short rest is read, so that the connection can be used again."""
     size = 0
     try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from app.attempts import Means
-    from app.backends.transport import OriginResponse
+    from app.backends.exchange import Response
     from app.caller import IdleWatch
     from middleware.context import RequestContext
 
@@ -76,7 +76,7 @@ class Forward:
             caller.close()
 
 
-async def _answer(response: OriginResponse, context: RequestContext, caller: Caller, send: Send) -> None:
+async def _answer(response: Response, context: RequestContext, caller: Caller, send: Send) -> None:
     """Pass the answer on, as fast as the caller takes it."""
     context.status = status = response.status
     headers = answer_head(status, response.headers, response.fields)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from middleware.context import DECISION_ID
 from middleware.framing import HOP_BY_HOP, end_to_end
 from middleware.moments import http_date
-from middleware.problems import DECISION_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from config.secret_values import SecretValue
+
 MAX_BODY_BYTES = 2 * 1024 * 1024
 """Bytes of a request's body that policies may read."""
 
@@ -117,6 +119,8 @@ class RequestAttributes:
     """Metadata of the caller's verified API key."""
     basic_auth: dict[str, Any] | None = None
     """`username` of the caller's verified password."""
+    credential: SecretValue | None = field(default=None, repr=False)
+    """The caller's own credential that a policy has verified and taken off the request."""
     metadata: dict[str, Any] | None = field(default=None, repr=False)
     """What transformations have set."""
     response: ResponseAttributes | None = None

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import hmac
+from typing import Any, NoReturn
 
 
-@dataclass(frozen=True, slots=True)
 class SecretValue:
-    """A credential, key or password. Its repr and str are masked, so that no log, trace, dump or error can show it."""
+    """A credential, key or password. Its repr and str are masked, so that no log, trace, dump or error can show it.
 
-    _value: bytes = field(repr=False)
-    digest: str = field(init=False, repr=False, compare=False)
-    """SHA-256 of the value: tells two secrets apart where neither may be shown. Not to be shown itself."""
+    It is no dataclass: `dataclasses.asdict` of whatever holds it would lay it open. Nor can it be pickled.
+    """
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", hashlib.sha256(self._value).hexdigest())
+    __slots__ = ("_value", "digest")
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+        self.digest = hashlib.sha256(value).hexdigest()
+        """SHA-256 of the value: tells two secrets apart where neither may be shown. Not to be shown itself."""
 
     def __repr__(self) -> str:
         return "SecretValue(****)"
 
     __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return hmac.compare_digest(self._value, other._value) if isinstance(other, SecretValue) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __copy__(self) -> SecretValue:
+        return self
+
+    def __deepcopy__(self, _: dict[int, Any]) -> SecretValue:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
 
     def reveal(self) -> bytes:
         """Return the value, for the one place that sends or loads it."""

@@ -12,9 +12,21 @@ if TYPE_CHECKING:
 
     from config.policy.authorization import Authorization, Shadow
     from config.policy.balancing import DynamicForwardProxy
+    from config.policy.body import Buffer
+    from config.policy.client_auth import ApiKeyAuthentication, BasicAuthentication
+    from config.policy.cors import Cors
+    from config.policy.credentials import Credentials
+    from config.policy.csrf import Csrf
+    from config.policy.delay import Delay
+    from config.policy.direct_response import DirectResponses
+    from config.policy.headers import HeaderModifier
     from config.policy.health import Health
+    from config.policy.jwt import JwtAuthentication
     from config.policy.matching import RouteTable
+    from config.policy.mirror import Mirror
     from config.policy.resilience import Retry
+    from config.policy.rewrite import Redirect, UrlRewrite
+    from config.policy.transformation import Transformation
     from config.policy.upstream import Upstream
 
 DEFAULT_PORTS = frozenset({80, 443})
@@ -39,7 +51,7 @@ class Backend:
     """Its origins. Default: `upstream`."""
     request_timeout: float | None = None
     """One attempt, from asking for a connection to the answer's head. Unit: seconds. None: no limit."""
-    credentials: object | None = field(default=None, repr=False)
+    credentials: Credentials | None = field(default=None, repr=False)
     """What the origin asks for, and every attempt carries."""
     health: Health | None = None
     """None: no endpoint is ever left out."""
@@ -98,6 +110,26 @@ class Route:
     """From the end of the request's head to the answer's, over all attempts. Unit: seconds. None: no limit."""
     retry: Retry | None = None
 
+    transformation: Transformation | None = None
+    request_headers: HeaderModifier | None = None
+    """`headerModifiers.request`, or the rule's `RequestHeaderModifier` filter."""
+    response_headers: HeaderModifier | None = None
+    direct_response: DirectResponses | None = None
+    buffer: Buffer | None = None
+    delay: Delay | None = None
+
+    jwt: JwtAuthentication | None = None
+    basic_auth: BasicAuthentication | None = None
+    api_key: ApiKeyAuthentication | None = None
+    rewrite: UrlRewrite | None = None
+    redirect: Redirect | None = None
+    """The route answers by itself, and needs no backend."""
+    cors: Cors | None = None
+    csrf: Csrf | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    host_rewrite: bool = True
+    """False (`hostRewrite` `None`): the origin gets the caller's `Host`."""
+
     backend: Backend | None = field(init=False, repr=False)
     """Its only backend; none where there are several, or none: every request is answered 500."""
     upstream: Upstream | None = field(init=False, repr=False)
@@ -109,10 +141,23 @@ class Route:
         only = self.backends[0] if len(self.backends) == 1 else None
         sends = only is not None and only.weight > 0 and only.backend.only_sends
         short = sends and self.timeout is None and self.retry is None
-        readers = (self.authorization, self.shadow)
+        policies = (self.jwt, self.basic_auth, self.api_key, self.transformation, self.direct_response, self.delay)
+        readers = (self.authorization, self.shadow, *policies, self.retry)
         object.__setattr__(self, "backend", only.backend if only is not None else None)
         object.__setattr__(self, "upstream", only.backend.upstream if only is not None and short else None)
-        object.__setattr__(self, "reads_body", any(reader is not None and reader.reads_body for reader in readers))
+        object.__setattr__(self, "reads_body", any(getattr(reader, "reads_body", False) for reader in readers))
+
+    @property
+    def rewrites_requests(self) -> bool:
+        """Whether the layer that rewrites requests has anything to do."""
+        return self.transformation is not None or self.request_headers is not None
+
+    @property
+    def rewrites_responses(self) -> bool:
+        """Whether the layer that rewrites answers has anything to do."""
+        transformed = self.transformation is not None and self.transformation.rewrites_responses
+        held = self.buffer is not None and self.buffer.response is not None
+        return transformed or held or self.response_headers is not None or self.cors is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,5 +229,6 @@ class Snapshot:
 
     @property
     def upstreams(self) -> frozenset[Upstream]:
-        """Every origin that some route leads to, those left out that are made for a request."""
-        return frozenset(endpoint.upstream for backend in self.backends for endpoint in backend.endpoints)
+        """Every origin that some route leads to, and every mirror, but those that are made for a request."""
+        origins = {endpoint.upstream for backend in self.backends for endpoint in backend.endpoints}
+        return frozenset(origins.union(mirror.upstream for route in self.routes for mirror in route.mirrors))

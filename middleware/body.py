@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from config.attributes import MAX_BODY_BYTES
 from middleware.context import CONTEXT
-from middleware.errors import DownstreamClosedError
+from middleware.messages import put_back, read_body
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from middleware.context import RequestContext
 
@@ -27,27 +27,7 @@ class BodyMiddleware:
         if not route.reads_body:
             await self.app(scope, receive, send)
             return
-        parts: list[bytes] = []
-        size, more = 0, True
-        while more and size <= MAX_BODY_BYTES:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise DownstreamClosedError("the caller left within its request")
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            context.bytes_in = size
-            more = message.get("more_body", False)
-        read = b"".join(parts)
+        read, more = await read_body(receive, context, MAX_BODY_BYTES)
         attributes.body = read[:MAX_BODY_BYTES]
-        attributes.body_is_whole = not more and size <= MAX_BODY_BYTES
-        kept: Message | None = {"type": "http.request", "body": read, "more_body": more}
-
-        async def replay() -> Message:
-            nonlocal kept
-            if kept is not None:
-                message, kept = kept, None
-                context.bytes_in = 0  # whoever is handed this counts it
-                return message
-            return await receive()
-
-        await self.app(scope, replay, send)
+        attributes.body_is_whole = not more and len(read) <= MAX_BODY_BYTES
+        await self.app(scope, put_back(read, receive, context, more=more), send)

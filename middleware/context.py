@@ -27,14 +27,17 @@ TARGET = "egress.target"
 """Key in `scope["state"]`: the request target as received, bytes."""
 CONTEXT = "egress.context"
 """Key in the scope: the request's `RequestContext`. A guard that finds none fails closed, with a `KeyError`."""
+DECISION_ID = b"x-egress-decision-id"
+"""Header field of every answer that the gateway gives itself, and of no other."""
 
 
 class Departure:
     """Tells the request that is being served when its caller's connection is lost."""
 
-    __slots__ = ("callback", "task")
+    __slots__ = ("callback", "has_happened", "task")
 
     def __init__(self) -> None:
+        self.has_happened = False
         self.callback: Callable[[], None] | None = None
         """Set by the request that wants to know; one request of a connection is served at a time."""
         self.task: asyncio.Task[None] | None = None
@@ -42,6 +45,7 @@ class Departure:
 
     def happened(self) -> None:
         """Call back, if anybody waits."""
+        self.has_happened = True
         if self.callback is not None:
             self.callback()
 
@@ -94,6 +98,7 @@ class RequestContext:
         "matched_prefix",
         "method",
         "peer",
+        "queued_headers",
         "reason",
         "request_id",
         "route",
@@ -148,6 +153,8 @@ class RequestContext:
         """Length of the request's body as its head says."""
         self.chunked = False
         """Whether the request's body comes in chunks."""
+        self.queued_headers: RawHeaders | None = None
+        """Header fields for whichever answer is given, its own of these names replaced; of `Vary`, added to it."""
         self.decision: Decision | None = None
         self.status: int | None = None
         """Status sent to the caller; none if the answer never began."""

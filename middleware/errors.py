@@ -14,8 +14,8 @@ class GatewayError(Exception):
     """What the caller reads. It names no rule, backend, address or exception."""
     reason: ClassVar[str] = "internal_error"
     """Stable slug: metric label, access-log field and problem type. Never reworded."""
-    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
-    """Further fields of the answer."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Further fields of the answer; an instance may have its own."""
 
 
 class InvalidRequestError(GatewayError):
@@ -41,6 +41,35 @@ class CertificateExpiredError(IdentityRequiredError):
     headers = ((b"connection", b"close"),)
 
 
+class CredentialsMissingError(GatewayError):
+    """The route asks for a credential of the caller's own, and there is none."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    body = "authentication failure: no credentials"
+    reason = "credentials_missing"
+
+    def __init__(self, message: str, challenge: bytes) -> None:
+        """Say what is missing; `challenge` is the value of `WWW-Authenticate` (RFC 9110 section 11.6.1)."""
+        super().__init__(message)
+        self.headers = ((b"www-authenticate", challenge),)
+
+
+class CredentialsInvalidError(CredentialsMissingError):
+    """The caller's own credential is refused."""
+
+    body = "authentication failure: invalid credentials"
+    reason = "credentials_invalid"
+
+
+class PasswordChecksBusyError(GatewayError):
+    """More passwords wait to be compared than may: hashes are slow on purpose."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    body = "overloaded"
+    reason = "password_checks_busy"
+    headers = ((b"retry-after", b"1"),)
+
+
 class AuthorizationDeniedError(GatewayError):
     """No rule allowed the request, or one denied it."""
 
@@ -55,6 +84,30 @@ class NetworkDeniedError(GatewayError):
     status = HTTPStatus.FORBIDDEN
     body = ""
     reason = "network_authorization_denied"
+
+
+class PayloadTooLargeError(GatewayError):
+    """The request's body is larger than a policy lets it be."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    body = "payload too large"
+    reason = "payload_too_large"
+    # The rest of the body is still to come.
+    headers = ((b"connection", b"close"),)
+
+
+class CsrfError(GatewayError):
+    """A request that changes something comes from a page of another site."""
+
+    status = HTTPStatus.FORBIDDEN
+    body = "CSRF validation failed"
+    reason = "csrf_validation_failed"
+
+
+class RewriteFailedError(GatewayError):
+    """The path cannot be rewritten as the route says, so nothing is sent."""
+
+    reason = "rewrite_failed"
 
 
 class RouteNotFoundError(GatewayError):
@@ -146,6 +199,14 @@ class UpstreamProtocolError(GatewayError):
     status = HTTPStatus.BAD_GATEWAY
     body = "upstream protocol error"
     reason = "upstream_protocol_error"
+
+
+class ResponseTooLargeError(GatewayError):
+    """The origin's answer is larger than a policy lets it be."""
+
+    status = HTTPStatus.BAD_GATEWAY
+    body = "response too large"
+    reason = "response_too_large"
 
 
 class UpstreamConnectError(GatewayError):

@@ -32,6 +32,11 @@ _REQUEST_ONLY = frozenset({b"host", b"content-length", b"expect", b"x-forwarded-
 TRACE_CONTEXT = frozenset({b"traceparent", b"tracestate"})
 """Source: W3C Trace Context, section 3."""
 
+NO_CONTENT = frozenset({204, 205, 304})
+"""Statuses without a body: RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5."""
+NO_LENGTH = frozenset({204, 304})
+"""Of these, the ones that carry no `Content-Length`: it would say nothing about this message."""
+
 _MAX_LENGTH_DIGITS = 18
 """Longer ones overflow some reader's 64 bits."""
 

@@ -9,7 +9,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from middleware.context import CONTEXT
+from middleware.context import CONTEXT, DECISION_ID
 from middleware.errors import DownstreamClosedError, GatewayError, ShuttingDownError
 from middleware.moments import http_date
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from config.attributes import RawHeaders
     from middleware.context import RequestContext
 
-DECISION_ID = b"x-egress-decision-id"
 _PROBLEM_JSON = "application/problem+json"
 _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 """HTTP to gRPC status. Source: grpc/doc/http-grpc-status-mapping.md."""

@@ -12,11 +12,15 @@ from starlette.middleware import Middleware
 
 from middleware.authorization import AuthorizationMiddleware
 from middleware.body import BodyMiddleware
+from middleware.buffer import BufferMiddleware
+from middleware.delay import DelayMiddleware
+from middleware.direct_response import DirectResponseMiddleware
 from middleware.headers import HeaderRewriteMiddleware
 from middleware.identity import IdentityMiddleware
 from middleware.observe import ObserveMiddleware
 from middleware.path_guard import PathGuardMiddleware
 from middleware.problems import ProblemMiddleware
+from middleware.responses import ResponsePolicyMiddleware
 from middleware.routing import RoutingMiddleware
 
 if TYPE_CHECKING:
@@ -37,15 +41,19 @@ def layers(
     trace: Callable[[RawHeaders], Trace] | None = None,
 ) -> list[Middleware]:
     """Return the layers for a snapshot, the outermost first: of those that only some policies need, the needed ones."""
-    routes = list(snapshot.routes)
+    routes = snapshot.routes
     stack = [
         (True, Middleware(ObserveMiddleware, snapshot=snapshot, record=record, trace=trace)),
+        (any(route.rewrites_responses for route in routes), Middleware(ResponsePolicyMiddleware)),
         (True, Middleware(ProblemMiddleware)),
         (True, Middleware(IdentityMiddleware, trust_domains=trust_domains)),
         (True, Middleware(RoutingMiddleware)),
         (any(route.reads_body for route in routes), Middleware(BodyMiddleware)),
         (True, Middleware(AuthorizationMiddleware)),
         (any(route.authorization.guards_path for route in routes), Middleware(PathGuardMiddleware)),
-        (any(route.request_headers for route in routes), Middleware(HeaderRewriteMiddleware)),
+        (any(route.buffer and route.buffer.request for route in routes), Middleware(BufferMiddleware)),
+        (any(route.rewrites_requests for route in routes), Middleware(HeaderRewriteMiddleware)),
+        (any(route.delay for route in routes), Middleware(DelayMiddleware)),
+        (any(route.direct_response for route in routes), Middleware(DirectResponseMiddleware)),
     ]
     return [layer for needed, layer in stack if needed]

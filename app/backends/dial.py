@@ -94,17 +94,22 @@ class Dialer:
     allowed: tuple[IPNetwork, ...] = ()
     """`EGRESS_DIAL_ALLOW`: networks exempt from the guard."""
 
-    async def dial(self, host: str, port: int) -> socket.socket:
+    async def dial(self, host: str, port: int, *, guarded: bool = True) -> socket.socket:
         """Return a connected, non-blocking socket.
 
         Of several addresses the first to connect is taken; the caller sets the deadline.
+
+        Args:
+            host: DNS name, or IP address without brackets.
+            port: its port.
+            guarded: whether the guard is asked; not for what the operator names as infrastructure.
 
         Raises:
             OriginConnectError: the name does not resolve, every address is refused by the guard or by the origin.
 
         """
         addresses = await self._resolve(host, port)
-        checked = [(address, port) for address, port in addresses if self._is_allowed(address)]
+        checked = [(address, port) for address, port in addresses if not guarded or self._is_allowed(address)]
         if not checked:
             refused = _listed([str(address) for address, _ in addresses])
             raise OriginConnectError(
@@ -116,6 +121,19 @@ class Dialer:
             # asyncio puts the address in place of the reason.
             reason = os.strerror(error.errno) if error.errno else type(error).__name__
             raise OriginConnectError(f"{host}: {reason}") from error
+
+    def check_literal(self, host: str) -> None:
+        """Refuse an address, however it is written, that a proxy shall not be asked to dial either.
+
+        What a name leads to is for the proxy to find out; `localhost` is no name (RFC 6761 section 6.3).
+
+        Raises:
+            OriginConnectError: the guard refuses the address.
+
+        """
+        address = _address_of(host)
+        if address is not None and not self._is_allowed(address):
+            raise OriginConnectError(f"{host} may not be dialled through a proxy (EGRESS_DIAL_ALLOW exempts networks)")
 
     async def _resolve(self, host: str, port: int) -> list[tuple[IPAddress, int]]:
         host, port = self.overrides.get((host, port), (host, port))
@@ -134,6 +152,22 @@ class Dialer:
 
     def _is_allowed(self, address: IPAddress) -> bool:
         return not is_forbidden(address) or any(address in network for network in self.allowed)
+
+
+def _address_of(host: str) -> IPAddress | None:
+    """Return the address that a resolver makes of a host without asking anybody."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    labels = host.lower().rstrip(".").split(".")
+    if labels[-1] == "localhost":
+        return ipaddress.IPv4Address("127.0.0.1")
+    try:
+        # 127.1, 0x7f000001 and 017700000001 are addresses to the C library: inet_aton(3).
+        return ipaddress.IPv4Address(socket.inet_aton(".".join(labels)))
+    except OSError:
+        return None
 
 
 def _listed(addresses: list[str]) -> str:

@@ -23,6 +23,10 @@ class OriginProtocolError(OriginError):
     """The origin broke HTTP, or ended the connection where an answer was due."""
 
 
+class OriginRefusedError(OriginProtocolError):
+    """The origin says that it has not looked at the request: it may be sent again (RFC 9113 section 8.7)."""
+
+
 class OriginWriteError(OriginProtocolError):
     """The connection ended while the request was being sent."""
 

@@ -7,8 +7,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from app.backends.connection import OriginConnection
-from app.backends.errors import OriginConnectError, OriginConnectTimeoutError, OriginPoolTimeoutError
-from app.backends.tls import tls_failure
+from app.backends.errors import OriginConnectTimeoutError, OriginPoolTimeoutError
+from app.backends.opening import reach, secure
 
 if TYPE_CHECKING:
     import ssl
@@ -106,6 +106,11 @@ class ConnectionPool:
         for connection in list(self._idle):
             connection.abort()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no exchange runs, begins or waits."""
+        return self._open == len(self._idle)
+
     async def _wait(self, seconds: float) -> OriginConnection | None:
         """Wait for a connection, or for the place to make one."""
         waiter: asyncio.Future[OriginConnection | None] = asyncio.get_running_loop().create_future()
@@ -141,27 +146,13 @@ class ConnectionPool:
 
     async def _connect(self) -> OriginConnection:
         """Make a connection in a place that is the caller's."""
-        upstream = self._upstream
         try:
-            sock = await self._dialer.dial(upstream.host, upstream.port)
+            sock = await reach(self._dialer, self._upstream)
         except BaseException:
             self._give_place()
             raise
         connection = OriginConnection(self._buffer, self._ended)
-        try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: connection,
-                sock=sock,
-                ssl=self._tls_context,
-                server_hostname=upstream.tls.server_name if upstream.tls else None,
-            )
-        except BaseException as error:
-            if not connection.is_made:
-                sock.close()  # else its transport owns the socket: closing that here would free a number in use
-            connection.abort()
-            if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-                raise OriginConnectError(f"{upstream.host}: {tls_failure(error)}") from error
-            raise
+        await secure(sock, connection, self._upstream, self._tls_context)
         return connection
 
     def _ended(self, connection: OriginConnection) -> None:

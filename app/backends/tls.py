@@ -1,28 +1,105 @@
-"""TLS towards origins: the operating system's roots, names checked against SANs only, TLS 1.2 or newer."""
+"""TLS towards origins: named roots or the operating system's, names checked against SANs only, TLS 1.2 or newer."""
 
 from __future__ import annotations
 
 import os
 import ssl
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.backends.names import carries_one
+from config.policy.upstream import HTTP1_ALPN, HTTP2_ALPN, UpstreamTls, Verification
+
+if TYPE_CHECKING:
+    from config.policy.upstream import ClientCertificate
+
+_DEFAULT = UpstreamTls("")
 
 
 class TrustRootsError(Exception):
     """`SSL_CERT_FILE` or `SSL_CERT_DIR` names nothing that certificates could be loaded from."""
 
 
-def client_context() -> ssl.SSLContext:
-    """Return a context for origins. One is shared by all, as it costs 17 ms and 640 KiB with the system's roots.
+class TlsSettingsError(Exception):
+    """OpenSSL does not take a CA, certificate or key, though each is well-formed: a key that is too short, say."""
+
+
+def client_context(tls: UpstreamTls = _DEFAULT) -> ssl.SSLContext:
+    """Return a context for origins; equal `context_key`s share one, as it costs 17 ms and 640 KiB with system roots.
 
     Raises:
         TrustRootsError: the trust roots named in the environment cannot be loaded.
+        TlsSettingsError: roots, certificate or key of the settings cannot be used.
 
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A certificate with no DNS SAN would otherwise be matched by its common name (RFC 9525 section 2).
     context.hostname_checks_common_name = False
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(list(tls.alpn))
+    # With names of its own the check is ours, `check_peer`: OpenSSL knows one name, and no URI.
+    context.check_hostname = tls.verification is Verification.FULL and not tls.verify_names
+    if tls.verification is Verification.NONE:
+        context.verify_mode = ssl.CERT_NONE
+    elif tls.roots is None:
+        _load_system_roots(context)
+    else:
+        # What the operator names is trusted as it is, an intermediate authority or a lone leaf too.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        try:
+            context.load_verify_locations(cadata=tls.roots)
+        except ssl.SSLError as error:
+            raise TlsSettingsError(f"the CA bundle cannot be used: {error.reason}") from error
+    if tls.client_certificate is not None:
+        _load_certificate(context, tls.client_certificate)
+    return context
+
+
+def check_peer(ssl_object: ssl.SSLObject, tls: UpstreamTls, *, http2: bool) -> str | None:
+    """Return why nothing may be sent on a connection whose handshake is done; None where all is well."""
+    if tls.verification is Verification.FULL and tls.verify_names:
+        certificate: Any = ssl_object.getpeercert() or {}
+        if not carries_one(certificate.get("subjectAltName", ()), tls.verify_names):
+            return "the certificate carries none of the names in verifySubjectAltNames"
+    chosen = ssl_object.selected_alpn_protocol()
+    if http2 and chosen != HTTP2_ALPN:
+        return f"HTTP/2 was asked for, and the origin chose {chosen or 'no protocol'} (ALPN)"
+    if not http2 and chosen not in {None, HTTP1_ALPN}:
+        return f"the origin chose {chosen} (ALPN) where HTTP/1.1 is spoken"
+    return None
+
+
+def _load_certificate(context: ssl.SSLContext, certificate: ClientCertificate) -> None:
+    """Load chain and key, which OpenSSL takes from a file only.
+
+    The file is memory that has no name in any directory (memfd_create(2)); where the machine has none, a temporary
+    file that only this user may read and that is removed at once.
+    """
+    content = certificate.chain.encode() + b"\n" + certificate.key.reveal()
+    try:
+        descriptor = os.memfd_create("client-certificate")
+    except (AttributeError, OSError):  # not Linux, or forbidden
+        with tempfile.NamedTemporaryFile(prefix="egress-") as file:  # made with mode 0600
+            file.write(content)
+            file.flush()
+            _load_chain(context, file.name)
+        return
+    with os.fdopen(descriptor, "wb") as memory:
+        memory.write(content)
+        memory.flush()
+        _load_chain(context, f"/proc/self/fd/{descriptor}")
+
+
+def _load_chain(context: ssl.SSLContext, path: str) -> None:
+    try:
+        context.load_cert_chain(path, password="")  # else OpenSSL asks the terminal for the one of an encrypted key
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or type(error).__name__
+        raise TlsSettingsError(f"the client certificate cannot be used: {reason}") from error
+
+
+def _load_system_roots(context: ssl.SSLContext) -> None:
     file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     named = " and ".join(
         f"{name}={value}" for name, value in (("SSL_CERT_FILE", file), ("SSL_CERT_DIR", directory)) if value
@@ -36,7 +113,6 @@ def client_context() -> ssl.SSLContext:
         context.load_verify_locations(file or None, directory or None)
     except (OSError, ssl.SSLError) as error:
         raise TrustRootsError(f"no trust roots can be loaded from {named or file}: {error}") from error
-    return context
 
 
 def _system_roots() -> tuple[str | None, str | None]:

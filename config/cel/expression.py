@@ -126,6 +126,18 @@ class Expression:
         except _SLIPPED as error:
             raise EvaluationError(f"the expression failed: {type(error).__name__}") from None
 
+    def value(self, attributes: RequestAttributes) -> Any:
+        """Return the value as CEL has it, for another expression to read or to be written as JSON.
+
+        Raises:
+            EvaluationError: as `evaluate`.
+
+        """
+        try:
+            return self.function(attributes)
+        except _SLIPPED as error:
+            raise EvaluationError(f"the expression failed: {type(error).__name__}") from None
+
 
 def compile_expression(text: str, *, strict_headers: bool = False) -> Expression:
     """Parse, check and compile an expression.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from config.resources import Parsed
     from config.snapshot import BackendFault
 
+_How = tuple[float | None, bool]
 CLUSTER_DOMAIN = "svc.cluster.local"
 _HTTP = frozenset({"HTTP", "HTTP2", "GRPC"})
 
@@ -38,7 +39,7 @@ class BackendCompiler:
     """`namespace/name` of what a policy targets that could not be read: how to connect to it is not known."""
     _inline: dict[str, dict[str, Any]] = field(default_factory=dict)
     """`namespace/name` of an `AgentgatewayBackend` to its own settings."""
-    _made: dict[tuple[str, tuple[Target, ...], float | None], Backend] = field(default_factory=dict)
+    _made: dict[tuple[str, tuple[Target, ...], _How], Backend] = field(default_factory=dict)
 
     def compile(self) -> None:
         """Compile every backend's own blocks, so that each fault is found once, whether a route refers to it or not."""
@@ -52,7 +53,13 @@ class BackendCompiler:
             }
 
     def resolve(
-        self, place: Place, reference: BackendReference, targets: Sequence[Target], request_timeout: float | None = None
+        self,
+        place: Place,
+        reference: BackendReference,
+        targets: Sequence[Target],
+        *,
+        request_timeout: float | None = None,
+        guarded: bool = True,
     ) -> Backend:
         """Return what a reference means. What it cannot mean is a fault, and a backend that answers 500.
 
@@ -61,6 +68,7 @@ class BackendCompiler:
             reference: an `AgentgatewayBackend`, or a `Service`, which need not be among the manifests.
             targets: levels whose backend policies apply, weak to strong.
             request_timeout: `timeouts.backendRequest` of the rule, in seconds.
+            guarded: false for infrastructure that the operator names, which may be inside the cluster.
 
         """
         namespace = reference.namespace or place.namespace
@@ -75,12 +83,12 @@ class BackendCompiler:
             place.error("reference-not-granted", message, f"add one to the namespace {namespace}")
             return unusable(name)
         if reference.kind == "Service":
-            return self._service(place, reference, namespace, targets, request_timeout)
+            return self._service(place, reference, namespace, targets, (request_timeout, guarded))
         parsed = self.policies.resources.backends.get(name)
         if parsed is None:
             place.dangling("AgentgatewayBackend", name, self.policies.resources.backends)
             return unusable(name)
-        return self._agentgateway_backend(parsed, targets, request_timeout)
+        return self._agentgateway_backend(parsed, targets, (request_timeout, guarded))
 
     def granted(self, place: Place, kind: tuple[str, str], namespace: str, name: str) -> bool:
         """Tell whether a `ReferenceGrant` of a namespace lets this manifest refer to an object there."""
@@ -102,7 +110,7 @@ class BackendCompiler:
         reference: BackendReference,
         namespace: str,
         targets: Sequence[Target],
-        request_timeout: float | None,
+        how: _How,
     ) -> Backend:
         name = f"{namespace}/{reference.name}"
         if reference.port is None:
@@ -119,23 +127,23 @@ class BackendCompiler:
         levels = (*targets, (Level.SERVICE, name), (Level.SERVICE, f"{name}#{reference.port}"))
         settings = self.policies.merge_backend(levels, {})
         host = f"{reference.name}.{namespace}.{CLUSTER_DOMAIN}"
-        return self._assemble(name, [(host, reference.port, 1)], host, settings, request_timeout, place)
+        return self._assemble(name, [(host, reference.port, 1)], host, settings, place, how=how)
 
     def _agentgateway_backend(
-        self, parsed: Parsed[AgentgatewayBackend], targets: Sequence[Target], request_timeout: float | None
+        self, parsed: Parsed[AgentgatewayBackend], targets: Sequence[Target], how: _How
     ) -> Backend:
         levels = (*targets, (Level.BACKEND, parsed.name))
-        key = (parsed.name, tuple(level for level in levels if level in self.policies.attached), request_timeout)
+        key = (parsed.name, tuple(level for level in levels if level in self.policies.attached), how)
         if key in self._made:
             return self._made[key]
         settings = self.policies.merge_backend(levels, self._inline[parsed.name])
         place = Place(parsed, self.policies.resources, self.policies.findings, ("spec", "policies"))
         static = parsed.model.spec.static
         if static is None:
-            backend = self._assemble(parsed.name, [], None, settings, request_timeout, place)
+            backend = self._assemble(parsed.name, [], None, settings, place, how=how)
         else:
             host = static.host.lower().removesuffix(".")
-            backend = self._assemble(parsed.name, [(host, static.port, 1)], host, settings, request_timeout, place)
+            backend = self._assemble(parsed.name, [(host, static.port, 1)], host, settings, place, how=how)
         self._made[key] = backend
         return backend
 
@@ -152,15 +160,15 @@ class BackendCompiler:
             return unusable(entry.name)
         number = port.target_port or port.number
         if host.startswith("*."):
-            return self._assemble(entry.name, [], None, settings, None, place, port=number)
+            return self._assemble(entry.name, [], None, settings, place, port=number)
         if spec.endpoints:
             endpoints = [
                 (str(ipaddress.ip_address(endpoint.address)), endpoint.ports.get(port.name, number), endpoint.weight)
                 for endpoint in spec.endpoints
             ]
             weighted = [(address, at, 1 if weight is None else weight) for address, at, weight in endpoints]
-            return self._assemble(entry.name, weighted, host, settings, None, place, port=number)
-        return self._assemble(entry.name, [(host, number, 1)], host, settings, None, place)
+            return self._assemble(entry.name, weighted, host, settings, place, port=number)
+        return self._assemble(entry.name, [(host, number, 1)], host, settings, place)
 
     def _assemble(  # noqa: PLR0913  each is a fact of its own
         self,
@@ -168,10 +176,10 @@ class BackendCompiler:
         endpoints: Sequence[tuple[str, int, int]],
         host: str | None,
         settings: Mapping[str, Any],
-        request_timeout: float | None,
         place: Place,
         *,
         port: int | None = None,
+        how: _How = (None, True),
     ) -> Backend:
         """Put settings together.
 
@@ -180,11 +188,12 @@ class BackendCompiler:
             endpoints: address or name, port and weight of each; none for a backend whose host the request names.
             host: what certificates are verified for, and `Host` is; none if the request names it.
             settings: compiled blocks by field.
-            request_timeout: in seconds, in place of `http.requestTimeout`.
             place: of the backend, for faults.
             port: of the service, where it is not the first endpoint's.
+            how: seconds in place of `http.requestTimeout`, and whether the dial guard asks.
 
         """
+        request_timeout, guarded = how
         tls, auth = settings.get("tls"), settings.get("auth")
         http: HttpSettings = settings.get("http") or HttpSettings()
         fault: BackendFault = ""
@@ -205,6 +214,7 @@ class BackendCompiler:
                 tcp=settings.get("tcp") or TcpSettings(),
                 http=http,
                 tunnel=settings.get("tunnel"),
+                guarded=guarded,
                 server_name=server_name,
             )
 

@@ -85,7 +85,7 @@ class RouteCompiler:
 
     def _mirror_backend(self, route: Parsed[HTTPRoute]) -> Any:
         targets = self._targets(route, None, None, None)
-        return lambda place, reference: self.backends.resolve(place, reference, targets[:1])
+        return lambda place, reference: self.backends.resolve(place, reference, targets[:1], guarded=False)
 
     def _attach(self, place: Place, route: Parsed[HTTPRoute], parent: ParentReference) -> None:
         resources = place.resources
@@ -215,7 +215,8 @@ class RouteCompiler:
         patience = fields.pop("backend_timeout", None)
         backends = [
             WeightedBackend(
-                self.backends.resolve(place.at("backendRefs", number), reference, targets, patience), reference.weight
+                self.backends.resolve(place.at("backendRefs", number), reference, targets, request_timeout=patience),
+                reference.weight,
             )
             for number, reference in enumerate(rule.backend_refs)
         ]

@@ -103,7 +103,7 @@ class AuthorizationHeaderLocation(Model):
 
     name: HeaderName
     prefix: Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")] | None = None
-    """What stands before it, `Bearer ` for example. None: nothing; in `authorization` `Bearer `."""
+    """What stands before it, `Bearer ` for example. None: nothing, whichever header it is."""
 
 
 class NamedLocation(Model):

@@ -8,7 +8,14 @@ from pydantic import Field, model_validator
 
 from config.model.base import Cel, HeaderName, Model, Port, at_most_one, fault
 from config.model.headers import check_order
-from config.model.service_entry import HostPattern
+
+PreciseHostname = Annotated[
+    str,
+    Field(
+        max_length=253, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*$"
+    ),
+]
+"""A host name without wildcard, port or trailing dot (Gateway API `PreciseHostname`)."""
 
 
 class DirectResponseHeader(Model):
@@ -84,7 +91,7 @@ class PathModifierSpec(Model):
 class UrlRewriteSpec(Model):
     """Gateway API `HTTPURLRewriteFilter`."""
 
-    hostname: HostPattern | None = None
+    hostname: PreciseHostname | None = None
     """`Host` sent to the origin."""
     path: PathModifierSpec | None = None
 
@@ -93,7 +100,7 @@ class RequestRedirectSpec(Model):
     """Gateway API `HTTPRequestRedirectFilter`. What is not set stays as the request has it."""
 
     scheme: Literal["http", "https"] | None = None
-    hostname: HostPattern | None = None
+    hostname: PreciseHostname | None = None
     path: PathModifierSpec | None = None
     port: Port | None = None
     status_code: Literal[301, 302, 303, 307, 308] = 302

@@ -1,4 +1,4 @@
-"""Header rewriting: add, set and remove, with CEL values."""
+"""Header rewriting: replace, add, set and remove with CEL values; add, set and remove with fixed ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from config.cel import EvaluationError
 from config.cel.analysis import depends_on_peer_only, is_constant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from config.attributes import Peer, RawHeaders
     from config.cel import Expression
@@ -68,44 +68,58 @@ class HeaderValue:
         if self.expression is None:
             return None
         try:
-            return _field_value(self.expression.evaluate(attributes))
+            return field_value(self.expression.evaluate(attributes))
         except EvaluationError:
             return None
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderRewrite:
-    """`transformation.request`: what is added, set and removed, in this order.
+    """The header fields of a `transformation`: what is replaced, added, set and removed, in this order.
 
-    A set or add that fails removes the header, and no copy that the caller sent of a name which policy sets or
+    An expression that fails removes the header, and no copy that was there of a name which policy sets, replaces or
     removes survives, in whichever spelling: a spoofed identity is worse than none.
     """
 
     add: tuple[HeaderValue, ...] = ()
     set: tuple[HeaderValue, ...] = ()
     remove: tuple[bytes, ...] = ()
+    replace: tuple[HeaderValue, ...] = ()
+    """Set where the message has the header, in whichever spelling."""
     _owned: frozenset[bytes] = field(init=False, repr=False)
-    """Folded names that policy sets or removes."""
+    """Folded names that policy sets, replaces or removes."""
     _adds: tuple[HeaderValue, ...] = field(init=False, repr=False)
     """Additions that no set or remove of the same name undoes."""
     _sets: tuple[HeaderValue, ...] = field(init=False, repr=False)
     """The last set of each name that is not removed."""
+    _replaces: tuple[HeaderValue, ...] = field(init=False, repr=False)
+    """The last replacement of each name that is neither set nor removed."""
 
     def __post_init__(self) -> None:
-        last = {header.name: header for header in self.set if header.name not in self.remove}
         undone = {*(header.name for header in self.set), *self.remove}
-        object.__setattr__(self, "_owned", frozenset(map(fold_name, undone)))
+        own = {*undone, *(header.name for header in self.replace)}
+        object.__setattr__(self, "_owned", frozenset(map(fold_name, own)))
         object.__setattr__(self, "_adds", tuple(header for header in self.add if header.name not in undone))
-        object.__setattr__(self, "_sets", tuple(header for header in self.set if last.get(header.name) is header))
+        object.__setattr__(self, "_sets", _last_of_each(self.set, frozenset(self.remove)))
+        object.__setattr__(self, "_replaces", _last_of_each(self.replace, frozenset(undone)))
+
+    def __bool__(self) -> bool:
+        """Tell whether it does anything."""
+        return bool(self.add or self._owned)
+
+    @property
+    def expressions(self) -> Iterator[Expression]:
+        """Every expression, for whoever must know what is read."""
+        headers = (*self.replace, *self.add, *self.set)
+        return (header.expression for header in headers if header.expression is not None)
 
     @property
     def reads_body(self) -> bool:
         """Whether some value is made from the request's body."""
-        expressions = [header.expression for header in (*self.add, *self.set)]
-        return any(expression.reads_body for expression in expressions if expression is not None)
+        return any(expression.reads_body for expression in self.expressions)
 
     def apply(self, headers: Sequence[tuple[bytes, bytes]], attributes: RequestAttributes) -> RawHeaders:
-        """Return the rewritten headers. Every expression sees the request as it came."""
+        """Return the rewritten headers. Every expression sees the message as it came."""
         # What policy adds is kept apart until the end, so that dropping a caller's copy cannot drop it.
         owned = self._owned
         kept = [
@@ -113,7 +127,7 @@ class HeaderRewrite:
             for pair in headers
             if pair[0] not in owned and (b"_" not in pair[0] or fold_name(pair[0]) not in owned)
         ]
-        written: RawHeaders = []
+        written: RawHeaders = self._replaced(headers, attributes) if self._replaces else []
         for header in self._adds:
             value = header.evaluate(attributes)
             if value is None:
@@ -127,13 +141,52 @@ class HeaderRewrite:
                 written.append((header.name, value))
         return kept + written
 
+    def _replaced(self, headers: Sequence[tuple[bytes, bytes]], attributes: RequestAttributes) -> RawHeaders:
+        present = {fold_name(name) for name, _ in headers}
+        there = (header for header in self._replaces if fold_name(header.name) in present)
+        values = ((header.name, header.evaluate(attributes)) for header in there)
+        return [(name, value) for name, value in values if value is not None]
+
+
+def _last_of_each(headers: tuple[HeaderValue, ...], undone: frozenset[bytes]) -> tuple[HeaderValue, ...]:
+    last = {header.name: header for header in headers if header.name not in undone}
+    return tuple(header for header in headers if last.get(header.name) is header)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderModifier:
+    """`headerModifiers`, and the header filters of a route: fixed values, added, set and removed in this order.
+
+    No copy that was there of a name which is set or removed survives, in whichever spelling.
+    """
+
+    add: tuple[tuple[bytes, bytes], ...] = ()
+    """Lower-cased name and value."""
+    set: tuple[tuple[bytes, bytes], ...] = ()
+    remove: tuple[bytes, ...] = ()
+    _owned: frozenset[bytes] = field(init=False, repr=False)
+    _written: RawHeaders = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        undone = {*(name for name, _ in self.set), *self.remove}
+        added = [pair for pair in self.add if pair[0] not in undone]
+        last = {name: value for name, value in self.set if name not in self.remove}
+        object.__setattr__(self, "_owned", frozenset(map(fold_name, undone)))
+        object.__setattr__(self, "_written", [*added, *last.items()])
+
+    def apply(self, headers: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
+        """Return the modified headers."""
+        owned = self._owned
+        kept = [pair for pair in headers if fold_name(pair[0]) not in owned]
+        return kept + self._written
+
 
 def fold_name(name: bytes) -> bytes:
     """Return a name as CGI-like origins see it, where `X_Caller` and `X-Caller` are one variable."""
     return name.replace(b"_", b"-")
 
 
-def _field_value(value: Any) -> bytes | None:
+def field_value(value: Any) -> bytes | None:
     """Turn a CEL value into a header value; lists, maps and null are none."""
     match value:
         case str():

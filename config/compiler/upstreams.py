@@ -1,0 +1,268 @@
+"""`backend.tls`, `tcp`, `http` and `tunnel` to connection settings. Certificates and keys are checked here, once."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from config.errors import nearest
+from config.policy.upstream import (
+    HTTP1_ALPN,
+    HTTP2_ALPN,
+    ClientCertificate,
+    HttpSettings,
+    Keepalive,
+    TcpSettings,
+    TlsSettings,
+    Tunnel,
+    Verification,
+)
+from config.resources import AGENTGATEWAY
+from config.secret_values import SecretValue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from config.compiler.place import Place
+    from config.model.backend import BackendHttpSpec, BackendTlsSpec, CaCertificateReference, TunnelSpec
+    from config.model.base import BackendReference, SecretReference
+    from config.model.resilience import BackendTcpSpec
+
+_VERIFICATION: Final = {None: Verification.FULL, "Hostname": Verification.CHAIN, "All": Verification.NONE}
+_UNUSABLE_TUNNEL: Final = Tunnel("", 0, unusable=True)
+_DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([-a-z0-9_]*[a-z0-9])?(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9])?)*\Z", re.I)
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+\Z")
+_ALL_DIGITS = re.compile(r"[0-9.]+\Z")
+"""An address, or what a resolver may take for one."""
+
+
+def compile_tls(place: Place, spec: BackendTlsSpec) -> TlsSettings:
+    """Load what a `tls` block names. What is missing or invalid makes the settings unusable."""
+    found = len(place.findings)
+    certificate = roots = None
+    for index, own in enumerate(spec.mtls_certificate_ref):
+        certificate = _client_certificate(place.at("mtlsCertificateRef", index), own)
+    for index, reference in enumerate(spec.ca_certificate_refs):
+        roots = _roots(place.at("caCertificateRefs", index), reference)
+    for index, name in enumerate(spec.verify_subject_alt_names):
+        if not _URI.match(name) and (not _DNS_NAME.match(name) or _ALL_DIGITS.match(name)):
+            message = f"{name!r} is neither a DNS name nor a URI"
+            place.at("verifySubjectAltNames", index).error("invalid-value", message, "write one name, without wildcard")
+    usable = len(place.findings) == found or not _has_errors(place, found)
+    if spec.insecure_skip_verify is not None:
+        what = "name" if spec.insecure_skip_verify == "Hostname" else "certificate"
+        message = f"the origin's {what} is not verified: others can answer in its place"
+        place.at("insecureSkipVerify").warn("unverified-origin", message)
+    return TlsSettings(
+        spec.sni,
+        tuple(name if "://" in name else name.lower() for name in spec.verify_subject_alt_names),
+        roots,
+        certificate,
+        _VERIFICATION[spec.insecure_skip_verify],
+        spec.alpn_protocols,
+        unusable=not usable,
+    )
+
+
+def compile_tcp(place: Place, spec: BackendTcpSpec) -> TcpSettings:  # noqa: ARG001  nothing in it can be a fault
+    """Return the settings of a `tcp` block."""
+    keepalive = spec.keepalive
+    return TcpSettings(
+        spec.connect_timeout,
+        None if keepalive is None else Keepalive(keepalive.retries, keepalive.time, keepalive.interval),
+    )
+
+
+def compile_http(place: Place, spec: BackendHttpSpec) -> HttpSettings:  # noqa: ARG001  nothing in it can be a fault
+    """Return the settings of an `http` block."""
+    return HttpSettings(spec.version == "HTTP2", spec.request_timeout)
+
+
+def check_protocols(place: Place, tls: TlsSettings | None, http: HttpSettings) -> None:
+    """Report what `tls` and `http` say together and cannot be done, once it is known which blocks meet.
+
+    Args:
+        place: the backend, or the block that was merged last.
+        tls: what `upstream_of` is given.
+        http: what `upstream_of` is given.
+
+    """
+    if http.http2 and tls is None:
+        place.error("protocol-conflict", "http.version HTTP2 needs tls: HTTP/2 is agreed on by ALPN", "add tls: {}")
+    elif tls is not None and tls.alpn is not None:
+        spoken, version = (HTTP2_ALPN, "HTTP2") if http.http2 else (HTTP1_ALPN, "HTTP1")
+        if spoken not in tls.alpn:
+            message = f"alpnProtocols does not offer {spoken}, which http.version {version} speaks"
+            place.error("protocol-conflict", message, f"set http.version to {'HTTP1' if http.http2 else 'HTTP2'}")
+        elif len(tls.alpn) > 1:
+            message = f"of alpnProtocols only {spoken} is offered: http.version {version} speaks nothing else"
+            place.warn("ignored-protocol", message)
+
+
+def compile_tunnel(place: Place, spec: TunnelSpec) -> Tunnel:
+    """Return the proxy that a `tunnel` block names. One that cannot be used lets nothing through, or past it."""
+    if spec.backend_ref is not None:
+        return _referred_proxy(place.at("backendRef"), spec.backend_ref)
+    return _proxy_of_url(place.at("url"), spec.url or "")
+
+
+def _has_errors(place: Place, since: int) -> bool:
+    return any(finding.severity == "error" for finding in place.findings[since:])
+
+
+def _client_certificate(place: Place, reference: SecretReference) -> ClientCertificate | None:
+    chain = place.secret(reference.name, "tls.crt", group=reference.group, kind=reference.kind)
+    key = place.secret(reference.name, "tls.key", group=reference.group, kind=reference.kind) if chain else None
+    if chain is None or key is None:
+        return None
+    secret = f"the Secret {place.namespace}/{reference.name}"
+    certificates = _certificates(place, chain.reveal(), f"tls.crt of {secret}")
+    try:
+        private = load_pem_private_key(key.reveal(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # their messages may quote what they read
+        place.error("invalid-certificate", f"tls.key of {secret} is no private key in PEM, or is encrypted")
+        return None
+    if not certificates:
+        return None
+    try:
+        belongs = certificates[0].public_key() == private.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        belongs = False
+    if not belongs:
+        message = f"tls.key of {secret} does not belong to its tls.crt"
+        place.error("invalid-certificate", message, "the first certificate of tls.crt is the one that is shown")
+        return None
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return ClientCertificate(_as_pem(certificates), SecretValue(pem))
+
+
+def _roots(place: Place, reference: CaCertificateReference) -> str | None:
+    full_name = f"{place.namespace}/{reference.name}"
+    if reference.group:
+        place.error("invalid-reference", f"a {reference.kind} has no group, not {reference.group!r}", "remove group")
+        return None
+    if reference.kind == "Secret":
+        secret = place.secret(reference.name, "ca.crt")
+        pem = secret.reveal() if secret is not None else None
+    else:
+        config_map = place.resources.config_maps.get(full_name)
+        if config_map is None:
+            place.dangling("ConfigMap", full_name, place.resources.config_maps)
+            return None
+        text = config_map.model.data.get("ca.crt")
+        if text is None:
+            hint = nearest("ca.crt", config_map.model.data)
+            place.error("dangling-reference", f"the ConfigMap {full_name} has no key 'ca.crt'", hint)
+            return None
+        pem = text.encode()
+    if pem is None:
+        return None
+    return _as_pem(_certificates(place, pem, f"ca.crt of the {reference.kind} {full_name}")) or None
+
+
+def _certificates(place: Place, pem: bytes, what: str) -> Sequence[x509.Certificate]:
+    """Return the certificates of a bundle; none, and a fault, where it holds none or one that cannot be read."""
+    try:
+        certificates = x509.load_pem_x509_certificates(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        certificates = []
+    if not certificates:
+        empty = b"-----BEGIN " not in pem
+        message = f"{what} holds no certificate" if empty else f"{what} cannot be read as certificates in PEM"
+        place.error("invalid-certificate", message)
+        return certificates
+    now = datetime.now(UTC)
+    for certificate in certificates:
+        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+            when = certificate.not_valid_after_utc
+            state = f"expired on {when:%Y-%m-%d}" if when < now else "is not valid yet"
+            place.warn("expired-certificate", f"a certificate in {what} {state}")
+    return certificates
+
+
+def _as_pem(certificates: Sequence[x509.Certificate]) -> str:
+    """Write certificates as OpenSSL reads them: without the comments that a bundle may hold."""
+    return "".join(certificate.public_bytes(Encoding.PEM).decode("ascii") for certificate in certificates)
+
+
+def _referred_proxy(place: Place, reference: BackendReference) -> Tunnel:
+    namespace = reference.namespace or place.namespace
+    full_name = f"{namespace}/{reference.name}"
+    if (reference.group, reference.kind) not in {("", "Service"), (AGENTGATEWAY, "AgentgatewayBackend")}:
+        message = f"a proxy is a Service or an AgentgatewayBackend, not a {reference.kind} of {reference.group!r}"
+        place.error("invalid-backend", message)
+    elif namespace != place.namespace and not _is_granted(place, reference, namespace):
+        message = f"no ReferenceGrant in {namespace} lets {place.parsed.model.kind} {place.name} refer to {full_name}"
+        place.error("reference-not-granted", message)
+    elif reference.kind == "Service":
+        return _service_proxy(place, reference, namespace)
+    elif (backend := place.resources.backends.get(full_name)) is None:
+        place.dangling("AgentgatewayBackend", full_name, place.resources.backends)
+    elif (static := backend.model.spec.static) is None:
+        place.error("invalid-backend", f"the AgentgatewayBackend {full_name} of a proxy must be static")
+    elif backend.model.spec.policies.tls is not None or backend.model.spec.policies.tunnel is not None:
+        message = f"{full_name} has tls or tunnel: TLS to a proxy, and a proxy behind a proxy, are not available"
+        place.error("not-available", message, "TLS to the origin is spoken inside the tunnel")
+    else:
+        return Tunnel(static.host.lower().removesuffix("."), static.port)
+    return _UNUSABLE_TUNNEL
+
+
+def _service_proxy(place: Place, reference: BackendReference, namespace: str) -> Tunnel:
+    """Return a `Service`. One that is not among the manifests is dialled by its cluster name all the same."""
+    full_name = f"{namespace}/{reference.name}"
+    if reference.port is None:
+        place.error("missing-field", "'port' is required with a Service")
+        return _UNUSABLE_TUNNEL
+    service = place.resources.services.get(full_name)
+    if service is not None and reference.port not in {port.port for port in service.model.spec.ports}:
+        known = ", ".join(str(port.port) for port in service.model.spec.ports)
+        message = f"the Service {full_name} has no port {reference.port}"
+        place.at("port").error("dangling-reference", message, f"known here: {known}" if known else "")
+        return _UNUSABLE_TUNNEL
+    return Tunnel(f"{reference.name}.{namespace}.svc.cluster.local", reference.port)
+
+
+def _is_granted(place: Place, reference: BackendReference, namespace: str) -> bool:
+    """Tell whether a `ReferenceGrant` of the other namespace allows this reference. Source: GEP-709."""
+    group, kind = place.parsed.model.api_version.rpartition("/")[0], place.parsed.model.kind
+    return any(
+        any((f.group, f.kind, f.namespace) == (group, kind, place.namespace) for f in grant.model.spec.from_)
+        and any(
+            (t.group, t.kind) == (reference.group, reference.kind) and t.name in {None, reference.name}
+            for t in grant.model.spec.to
+        )
+        for grant in place.resources.grants
+        if grant.namespace == namespace
+    )
+
+
+def _proxy_of_url(place: Place, url: str) -> Tunnel:
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").removesuffix("."), parts.port
+    except ValueError:
+        host = ""
+    if not host or not re.fullmatch(r"[a-z0-9_.:-]+", host):
+        place.error("invalid-value", "not the URL of a proxy, http://host:port")
+    elif parts.scheme != "http":
+        message = "TLS to a proxy is not available"
+        place.error("not-available", message, "write http://: TLS to the origin is spoken inside the tunnel")
+    elif parts.path not in {"", "/"}:
+        place.error("invalid-value", "the URL of a proxy has no path")
+    elif port == 0:
+        place.error("invalid-value", "0 is no port")
+    else:
+        return Tunnel(host, 80 if port is None else port)
+    return _UNUSABLE_TUNNEL
