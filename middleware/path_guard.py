@@ -26,7 +26,7 @@ class PathGuardMiddleware:
         context: RequestContext = scope[CONTEXT]
         route, attributes = context.routed()
         refusal = route.authorization.guard_path(attributes)
-        if refusal is None and (other := context.other_reading()) is not None:
+        if refusal is None and context.decoded is not None and (other := context.other_reading()) is not None:
             refusal = route.authorization.guard_path(other)
         if refusal is not None:
             context.decision = refusal
