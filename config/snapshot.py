@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-<<<<<<< HEAD
-    from config.policy.authorization import Authorization
-    from config.policy.client_auth import ApiKeyAuthentication, BasicAuthentication
-    from config.policy.headers import HeaderRewrite
-    from config.policy.jwt import JwtAuthentication
-=======
     from config.policy.authorization import Authorization, Shadow
+    from config.policy.client_auth import ApiKeyAuthentication, BasicAuthentication
     from config.policy.credentials import Credentials
     from config.policy.health import Health
+    from config.policy.jwt import JwtAuthentication
     from config.policy.matching import RouteTable
->>>>>>> 571b1ef
     from config.policy.upstream import Upstream
 
 DEFAULT_PORTS = frozenset({80, 443})
