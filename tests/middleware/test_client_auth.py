@@ -71,7 +71,7 @@ class Exchange:
             peer, "GET", "origin.test", "/a", query, context.headers
         )
         context.target = self.attributes.path_and_query
-        context.route = Route("test/origin", Authorization((), (), (), ()), **policies)
+        context.route = Route("test/origin", Authorization.of((), default_allowed=True), **policies)
         self.passed = False
 
     async def _app(self, _: Scope, __: Receive, ___: Send) -> None:
@@ -149,14 +149,14 @@ def test_a_key_in_a_cookie_is_taken_off() -> None:
 
 
 def test_policies_that_share_a_header_see_what_the_one_before_left() -> None:
-    policies = {"jwt": jwt(Mode.OPTIONAL), "basic_auth": basic(Mode.OPTIONAL)}
+    policies: dict[str, Any] = {"jwt": jwt(Mode.OPTIONAL), "basic_auth": basic(Mode.OPTIONAL)}
 
     assert Exchange([bearer()], **policies).run().attributes.basic_auth is None
     exchange = Exchange([(b"authorization", b"Basic " + PAIR.encode())], **policies).run()
     assert (exchange.attributes.jwt, exchange.attributes.basic_auth) == (None, {"username": "alice"})
 
 
-POLICIES = {"jwt": jwt, "basic_auth": basic, "api_key": api_key}
+POLICIES: dict[str, Any] = {"jwt": jwt, "basic_auth": basic, "api_key": api_key}
 CHALLENGES = {
     "jwt": (b"Bearer", b'Bearer error="invalid_token"'),
     "basic_auth": (b'Basic realm="egress"', b'Basic realm="egress"'),
