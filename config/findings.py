@@ -254,6 +254,10 @@ CATALOGUE: Final[Mapping[str, Explanation]] = {
         "The origin's certificate is not verified, or its name is not.",
         "Remove `insecureSkipVerify`; `caCertificateRefs` and `sni` do for private origins.",
     ),
+    "weak-hash": Explanation(
+        "A user's password is hashed with SHA-1 without salt, which is guessed quickly.",
+        "Make the line anew with `htpasswd -B`.",
+    ),
     "yaml-key": Explanation("A key of a mapping is no text.", "Put it in quotes."),
     "yaml-limit": Explanation("A document has more values or levels than are read.", "Split it."),
     "yaml-merge": Explanation("A document uses a merge key (`<<`).", "Write the fields out."),

@@ -83,11 +83,7 @@ class BasicAuthenticationSpec(Model):
 
     mode: Literal["Strict", "Optional"] = "Strict"
     realm: Annotated[str, Field(max_length=256, pattern=r'^[^"\\\x00-\x1f\x7f]*$')] | None = None
-<<<<<<< HEAD
     users: Annotated[tuple[SecretStr, ...], Field(max_length=256)] | None = None
-=======
-    users: Annotated[tuple[str, ...], Field(max_length=256), CONCEALED] | None = None
->>>>>>> 571b1ef
     """Lines of an htpasswd file."""
     secret_ref: SecretKeyReference | None = None
     """Its key `.htaccess` is an htpasswd file."""
