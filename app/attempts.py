@@ -6,7 +6,8 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from app.backends.errors import OriginError, OriginPoolTimeoutError, OriginRequestError
 from app.choice import Chooser
@@ -21,6 +22,7 @@ from middleware.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from app.backends.credentials import CredentialBroker
     from app.backends.exchange import Response
     from app.backends.health import HealthTable
     from app.backends.table import BackendTable
@@ -40,28 +42,13 @@ RETRY_ATTEMPT = b"x-retry-attempt"
 """Number of the attempt, counted from 1 after the first. Source: AgentGateway."""
 
 
-class CredentialBroker(Protocol):
-    """Puts the credentials of a backend into a request."""
-
-    async def apply(
-        self, credentials: object, context: RequestContext, headers: RawHeaders, target: str
-    ) -> tuple[RawHeaders, str]:
-        """Return the fields and the target to send.
-
-        Raises:
-            BackendAuthenticationError: one cannot be had.
-
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class Means:
     """What attempts are made with."""
 
     backends: BackendTable
     health: HealthTable
-    broker: CredentialBroker | None = None
-    """What knows credentials; none refuses every request to a backend that has some."""
+    broker: CredentialBroker
     random: Callable[[], float] = random.random
     """From 0 to below 1, for choices by weight."""
 
@@ -191,14 +178,18 @@ class Attempts:
         headers, target = request_head(context, authority, self._attributes.host, self._headers), context.target
         if context.attempts:
             headers.append((RETRY_ATTEMPT, b"%d" % context.attempts))
-        if backend.credentials is not None:
-            if self._means.broker is None or upstream.tls is None:
+        credentials, written = backend.credentials, None
+        if credentials is not None:
+            if upstream.tls is None:
                 raise BackendAuthenticationError("a credential is sent over TLS only")
-            headers, target = await self._means.broker.apply(backend.credentials, context, headers, target)
+            written = credentials.ready or await self._means.broker.resolve(credentials, self._attributes)
+            headers, target = written.apply(headers, target)
         began = time.perf_counter()
         context.upstream_offset = began - context.started
         response = await transport.exchange(context.method, target, headers, body)
         context.upstream_seconds = time.perf_counter() - began
+        if credentials is not None and written is not None and response.status == HTTPStatus.UNAUTHORIZED:
+            self._means.broker.reject(credentials, written)
         return response
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from app.attempts import Means
 from app.expiry import follow_expiry
 from app.forward import Forward
 from app.lifespan import StartError, running
 from app.listeners.uvicorn_connection import ADMIT
+from app.mirror import MirrorRequests
 from app.telemetry.recorder import Recorder
 from middleware.network import NetworkGuard
 from middleware.stack import layers
@@ -54,10 +53,12 @@ class Gateway(Starlette):
     def use(self, runtime: Runtime) -> None:
         """Serve new requests by a configuration. It is one assignment: a request goes on in the layers it came into."""
         snapshot, trust_domains = runtime.snapshot, runtime.settings.trust_domains
-        app: ASGIApp = Forward(Means(runtime.backends, runtime.health), runtime.idle)
+        app: ASGIApp = Forward(runtime.means, runtime.idle)
+        if any(route.mirrors for route in snapshot.routes):
+            app = MirrorRequests(app, runtime.mirrors)
         record = Recorder(runtime.access_log, runtime.tracing)
         trace = runtime.tracing.start if runtime.tracing is not None else None
-        self.user_middleware = layers(snapshot, trust_domains, record, trace)
+        self.user_middleware = layers(snapshot, trust_domains, runtime.credentials, record, trace)
         for layer, args, kwargs in reversed(self.user_middleware):
             app = layer(app, *args, **kwargs)
         guarded = snapshot.network is not None or snapshot.network_shadow is not None
@@ -65,8 +66,7 @@ class Gateway(Starlette):
         self._stack = app
 
     async def _replace(self, runtime: Runtime, snapshot: Snapshot) -> None:
-        await runtime.backends.reconcile(snapshot)
-        self.use(replace(runtime, snapshot=snapshot))
+        self.use(await runtime.serving(snapshot))
 
     def admit(self, connection: Connection) -> None:
         """Judge a connection that was just made.

@@ -6,16 +6,21 @@ import gc
 import logging
 import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from app.attempts import Means
+from app.backends.credentials import CredentialBroker
 from app.backends.dial import Dialer
 from app.backends.health import HealthTable
 from app.backends.table import BackendTable
 from app.backends.tls import TrustRootsError
 from app.caller import IdleWatch
+from app.client_auth import ClientCredentials
+from app.jwks import KeySets
 from app.listeners.uvicorn_connection import REFUSED
 from app.listeners.uvicorn_hook import DRAINING, LISTENING, SERVER_CONFIG
+from app.mirror import MirrorSender
 from app.status import ListenError, Readiness, Reload, listen, status_app
 from app.telemetry.access_log import AccessLog
 from app.telemetry.otel_settings import OtelSettingError
@@ -55,11 +60,26 @@ class Runtime:
 
     settings: Settings
     snapshot: Snapshot
-    backends: BackendTable
-    health: HealthTable
+    means: Means
+    key_sets: KeySets
+    credentials: ClientCredentials
+    mirrors: MirrorSender
     idle: IdleWatch
     access_log: AccessLog
     tracing: Tracing | None
+
+    async def serving(self, snapshot: Snapshot) -> Runtime:
+        """Return the same for another snapshot, for which everything is made ready.
+
+        Raises:
+            TrustRootsError: an upstream wants TLS, and no trust roots can be loaded.
+
+        """
+        await self.means.backends.reconcile(snapshot)
+        self.means.health.reconcile(snapshot)
+        self.means.broker.retain(backend.credentials for backend in snapshot.backends if backend.credentials)
+        self.key_sets.reconcile(remote for route in snapshot.routes if route.jwt for remote in route.jwt.remotes)
+        return replace(self, snapshot=snapshot)
 
 
 @asynccontextmanager
@@ -136,12 +156,19 @@ async def _open(stack: AsyncExitStack, settings: Settings, snapshot: Snapshot) -
     stack.callback(access_log.close)
     backends = BackendTable(Dialer(settings.resolve, settings.dial_allow))
     stack.push_async_callback(backends.aclose)
-    await backends.reconcile(snapshot)
-    health = HealthTable()
-    health.reconcile(snapshot)
+    broker = CredentialBroker(backends.transport)
+    stack.push_async_callback(broker.aclose)
+    key_sets = KeySets(backends.transport)
+    stack.push_async_callback(key_sets.aclose)
+    credentials = ClientCredentials(key_sets)
+    stack.callback(credentials.close)
+    mirrors = MirrorSender(backends)
+    stack.push_async_callback(mirrors.aclose)
     idle = IdleWatch(settings.body_idle_timeout)
     stack.callback(idle.close)
-    return Runtime(settings, snapshot, backends, health, idle, access_log, tracing)
+    means = Means(backends, HealthTable(), broker)
+    runtime = Runtime(settings, snapshot, means, key_sets, credentials, mirrors, idle, access_log, tracing)
+    return await runtime.serving(snapshot)
 
 
 def _report(findings: Iterable[Finding]) -> int:

@@ -148,6 +148,16 @@ class Route:
         object.__setattr__(self, "reads_body", any(getattr(reader, "reads_body", False) for reader in readers))
 
     @property
+    def authenticates(self) -> bool:
+        """Whether callers show more than their certificate."""
+        return self.jwt is not None or self.basic_auth is not None or self.api_key is not None
+
+    @property
+    def rewrites_targets(self) -> bool:
+        """Whether the layer that rewrites paths and `Host` has anything to do."""
+        return self.rewrite is not None or not self.host_rewrite
+
+    @property
     def rewrites_requests(self) -> bool:
         """Whether the layer that rewrites requests has anything to do."""
         return self.transformation is not None or self.request_headers is not None

@@ -28,8 +28,8 @@ class AuthorizationMiddleware:
         context.decision = decision = route.authorization.authorize(attributes)
         if route.shadow is not None:
             context.shadow = route.shadow.would_deny(attributes)
-        if context.decoded is not None and decision.allowed:
-            context.decision = decision = route.authorization.authorize(context.decoded)
+        if context.decoded is not None and decision.allowed and (other := context.other_reading()) is not None:
+            context.decision = decision = route.authorization.authorize(other)
         if not decision.allowed:
             raise AuthorizationDeniedError(decision.explanation)
         return self.app(scope, receive, send)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from config.attributes import Downstream
@@ -134,8 +134,8 @@ class RequestContext:
         """None: traces are off."""
         self.peer: Peer | None = None
         self.attributes: RequestAttributes | None = None
-        self.decoded: RequestAttributes | None = None
-        """The request's other reading, where its path holds `%2F` and the route allows that: policy must allow both."""
+        self.decoded: str | None = None
+        """The path's other reading, where it holds `%2F` and the route allows that: policy must allow both."""
         self.shadow: tuple[str, ...] = ()
         """Rules in shadow mode that would have denied the request."""
         self.route: Route | None = None
@@ -198,6 +198,12 @@ class RequestContext:
         if self.route is None or self.attributes is None:
             raise RuntimeError("a layer was reached before routing")
         return self.route, self.attributes
+
+    def other_reading(self) -> RequestAttributes | None:
+        """Return the attributes with the other reading of the path, and with all that is known by now; none if none."""
+        if self.decoded is None or self.attributes is None:
+            return None
+        return replace(self.attributes, path=self.decoded)
 
 
 def connection_of(scope: Scope) -> Connection:

@@ -26,8 +26,8 @@ class PathGuardMiddleware:
         context: RequestContext = scope[CONTEXT]
         route, attributes = context.routed()
         refusal = route.authorization.guard_path(attributes)
-        if refusal is None and context.decoded is not None:
-            refusal = route.authorization.guard_path(context.decoded)
+        if refusal is None and context.decoded is not None and (other := context.other_reading()) is not None:
+            refusal = route.authorization.guard_path(other)
         if refusal is not None:
             context.decision = refusal
             raise AuthorizationDeniedError(refusal.explanation)

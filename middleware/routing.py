@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from config.attributes import RequestAttributes
@@ -140,7 +140,7 @@ def _check_readings(context: RequestContext, route: Route, decoded: str) -> None
     )
     if not route.allows_escapes or found is None or found[0] is not route:
         raise InvalidRequestError("an encoded slash that leads to another route, or to one that does not allow it")
-    context.decoded = replace(attributes, path=decoded, route=route.name)
+    context.decoded = decoded
 
 
 def _explicit(port: int | None) -> int | None:

@@ -13,6 +13,9 @@ from starlette.middleware import Middleware
 from middleware.authorization import AuthorizationMiddleware
 from middleware.body import BodyMiddleware
 from middleware.buffer import BufferMiddleware
+from middleware.client_auth import ClientAuthenticationMiddleware
+from middleware.cors import CorsMiddleware
+from middleware.csrf import CsrfMiddleware
 from middleware.delay import DelayMiddleware
 from middleware.direct_response import DirectResponseMiddleware
 from middleware.headers import HeaderRewriteMiddleware
@@ -21,6 +24,7 @@ from middleware.observe import ObserveMiddleware
 from middleware.path_guard import PathGuardMiddleware
 from middleware.problems import ProblemMiddleware
 from middleware.responses import ResponsePolicyMiddleware
+from middleware.rewrite import RedirectMiddleware, UrlRewriteMiddleware
 from middleware.routing import RoutingMiddleware
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
     from config.attributes import RawHeaders
     from config.snapshot import Snapshot
+    from middleware.client_auth import CredentialChecks
     from middleware.context import RequestContext
     from middleware.trace_context import Trace
 
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
 def layers(
     snapshot: Snapshot,
     trust_domains: frozenset[str],
+    checks: CredentialChecks,
     record: Callable[[Scope, RequestContext], None],
     trace: Callable[[RawHeaders], Trace] | None = None,
 ) -> list[Middleware]:
@@ -48,11 +54,16 @@ def layers(
         (True, Middleware(ProblemMiddleware)),
         (True, Middleware(IdentityMiddleware, trust_domains=trust_domains)),
         (True, Middleware(RoutingMiddleware)),
+        (any(route.cors for route in routes), Middleware(CorsMiddleware)),
+        (any(route.authenticates for route in routes), Middleware(ClientAuthenticationMiddleware, checks=checks)),
         (any(route.reads_body for route in routes), Middleware(BodyMiddleware)),
         (True, Middleware(AuthorizationMiddleware)),
         (any(route.authorization.guards_path for route in routes), Middleware(PathGuardMiddleware)),
         (any(route.buffer and route.buffer.request for route in routes), Middleware(BufferMiddleware)),
         (any(route.rewrites_requests for route in routes), Middleware(HeaderRewriteMiddleware)),
+        (any(route.csrf for route in routes), Middleware(CsrfMiddleware)),
+        (any(route.rewrites_targets for route in routes), Middleware(UrlRewriteMiddleware)),
+        (any(route.redirect for route in routes), Middleware(RedirectMiddleware)),
         (any(route.delay for route in routes), Middleware(DelayMiddleware)),
         (any(route.direct_response for route in routes), Middleware(DirectResponseMiddleware)),
     ]

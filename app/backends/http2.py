@@ -10,7 +10,6 @@ from app.backends.connection import READ_BUFFER_BYTES
 from app.backends.errors import (
     OriginConnectError,
     OriginConnectTimeoutError,
-    OriginError,
     OriginPoolTimeoutError,
     OriginProtocolError,
     OriginRefusedError,
@@ -209,19 +208,18 @@ class Http2Transport(Transport):
 
     async def _open(self) -> None:
         """Make a connection for those who wait; if that fails, and there is no other, they are told why."""
+        host = self._upstream.host
         try:
             async with asyncio.timeout(self._upstream.connect_timeout):
                 connection = await self._connect()
         except TimeoutError:
-            failure: OriginError = OriginConnectTimeoutError(
-                f"{self._upstream.host}: no connection within its deadline"
-            )
+            failure: OriginConnectError = OriginConnectTimeoutError(f"{host}: no connection within its deadline")
         except OriginConnectError as error:
             failure = error
         except OriginProtocolError as error:
-            failure = OriginConnectError(f"{self._upstream.host}: {error}")
+            failure = OriginConnectError(f"{host}: {error}")
         except Exception as error:  # noqa: BLE001  nobody may wait for ever
-            failure = OriginConnectError(f"{self._upstream.host}: {type(error).__name__}")
+            failure = OriginConnectError(f"{host}: {type(error).__name__}")
         else:
             self._opening = None
             self._connections.append(connection)

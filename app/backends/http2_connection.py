@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from h2.config import H2Configuration
@@ -23,8 +24,8 @@ from h2.settings import SettingCodes, Settings
 from app.backends.errors import OriginProtocolError, OriginRefusedError, OriginWriteError
 from app.backends.http2_frames import MAX_FRAME_BYTES, FrameSplitter, GoAway
 from app.backends.http2_stream import Http2Stream
+from app.backends.http2_wire import Http2Wire
 from app.backends.response import MAX_HEAD_BYTES
-from app.backends.tls import rest_of_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,47 +33,31 @@ if TYPE_CHECKING:
     from h2.events import Event
 
 MAX_STREAMS = 100
-"""Exchanges at once on one connection, where the origin allows as many. Source: RFC 9113 section 6.5.2 recommends it."""
+"""Exchanges at once on one connection, where the origin allows as many. Source: RFC 9113 section 6.5.2."""
 STREAM_WINDOW_BYTES = 256 * 1024
 """Undelivered body of one exchange, from which on the origin must wait."""
 _CONNECTION_WINDOW_BYTES = MAX_STREAMS * STREAM_WINDOW_BYTES
 """As much as all streams together: a caller that does not read holds up nobody else."""
 _DEFAULT_WINDOW_BYTES = 65_535
-MAX_UNSENT_BYTES = 4 * 1024 * 1024
-"""Heads, and answers to PING and SETTINGS, that an origin which does not read may leave here."""
 
 
-class Http2Connection(asyncio.BufferedProtocol):
+class Http2Connection(Http2Wire):
     """Carries exchanges until the origin or the pool ends it."""
 
     def __init__(self, buffer: bytearray, on_change: Callable[[Http2Connection], None]) -> None:
-        """Wait for the transport.
-
-        Args:
-            buffer: what bytes are read into, and parsed in at once; the connections of an event loop may share one.
-            on_change: called when there may be more or less room than before, and when the connection has ended.
-
-        """
-        self.endpoint = ""
-        """Address and port that was dialled."""
-        self.loop = asyncio.get_running_loop()
+        """Wait for the transport; `on_change` is called when there may be more or less room, and at the end."""
+        super().__init__(buffer)
         self.made_at = self.loop.time()
         self.idle_since = self.made_at
         """When the last exchange ended. Both in the event loop's time, in seconds."""
-        self.received_bytes = 0
-        """All that came so far."""
         self.began = 0
         """Exchanges so far."""
         self.reserved = 0
         """Exchanges that will begin: their places are taken."""
-        self.is_closed = False
-        self._view = memoryview(buffer)
         self._on_change = on_change
-        self._transport: asyncio.Transport | None = None
         self._streams: dict[int, Http2Stream] = {}
         self._frames = FrameSplitter()
         self._retiring = False
-        self._write_paused = False
         self._ready: asyncio.Future[None] = self.loop.create_future()
         # Fields are checked in `request_fields`; checking within the encoder could leave its state half changed.
         self._h2 = H2Connection(
@@ -93,54 +78,13 @@ class Http2Connection(asyncio.BufferedProtocol):
             },
         )
 
-    # asyncio.BufferedProtocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the preface once TLS is up."""
-        self._transport = transport  # type: ignore[assignment]  # connection protocols get a Transport
-        address = transport.get_extra_info("peername")
-        self.endpoint = f"{address[0]}:{address[1]}" if address else ""
+    # the connection
 
     def start(self) -> None:
         """Send the preface: not before the origin is known to be the one that was asked for."""
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(_CONNECTION_WINDOW_BYTES - _DEFAULT_WINDOW_BYTES)
         self._flush()
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  asyncio's signature
-        """Lend the buffer until `buffer_updated`, which follows before anything else runs."""
-        return self._view
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Handle frames."""
-        self._receive(self._view[:nbytes].tobytes())
-
-    def eof_received(self) -> bool:
-        """Take what came before the end."""
-        self._take_rest()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  what was lost is all that counts
-        """Fail whoever waits."""
-        self._take_rest()  # uvloop tells a protocol under TLS of no other end
-        self._end(OriginProtocolError("the origin closed the connection within its answer"))
-        self._transport = None
-
-    def pause_writing(self) -> None:
-        """Make uploads wait."""
-        self._write_paused = True
-
-    def resume_writing(self) -> None:
-        """Let uploads go on."""
-        self._write_paused = False
-        self._wake_writers()
-
-    # the connection
-
-    @property
-    def is_made(self) -> bool:
-        """Whether there is, or was, a transport, which owns the socket."""
-        return self._transport is not None or self.is_closed
 
     @property
     def is_idle(self) -> bool:
@@ -150,7 +94,7 @@ class Http2Connection(asyncio.BufferedProtocol):
     @property
     def is_retiring(self) -> bool:
         """Whether no exchange may begin any more."""
-        return self._retiring or self.is_closed or self._transport is None or self._transport.is_closing()
+        return self._retiring or not self.is_open
 
     @property
     def has_room(self) -> bool:
@@ -172,12 +116,6 @@ class Http2Connection(asyncio.BufferedProtocol):
         self._retiring = True
         if self.is_idle:
             self.abort()
-
-    def abort(self) -> None:
-        """Close at once. Safe to call at any time."""
-        if self._transport is not None and not self.is_closed:
-            self._transport.abort()
-        self._end(OriginProtocolError("the connection was closed"))
 
     def begin(self, method: str, fields: list[tuple[bytes, bytes]], *, has_body: bool) -> Http2Stream:
         """Start an exchange.
@@ -246,10 +184,8 @@ class Http2Connection(asyncio.BufferedProtocol):
             self._h2.acknowledge_received_data(len(stream.body), stream.number)
             stream.body.clear()
         if not (stream.sent and stream.is_complete):
-            try:
+            with suppress(StreamClosedError):  # the origin reset it
                 self._h2.reset_stream(stream.number, ErrorCodes.CANCEL)
-            except StreamClosedError:
-                pass  # the origin reset it
         if not self._streams:
             self.idle_since = self.loop.time()
         self._flush()
@@ -269,7 +205,6 @@ class Http2Connection(asyncio.BufferedProtocol):
     # what arrives
 
     def _receive(self, data: bytes) -> None:
-        self.received_bytes += len(data)
         try:
             for part in self._frames.feed(data):
                 if isinstance(part, GoAway):
@@ -277,41 +212,52 @@ class Http2Connection(asyncio.BufferedProtocol):
                 else:
                     for event in self._h2.receive_data(part):
                         self._on_event(event)
-        except (H2Error, OriginProtocolError) as error:
-            self._broken(f"the origin broke HTTP/2: {type(error).__name__}")
-            return
+        except OriginProtocolError as error:
+            self._break(str(error))
+        except H2Error as error:
+            self._break(f"the origin broke HTTP/2: {type(error).__name__}")
         self._flush()
 
     def _on_event(self, event: Event) -> None:
-        if isinstance(event, RemoteSettingsChanged):
-            if not self._ready.done():
-                self._ready.set_result(None)
-            self._wake_writers()
-            self._changed()
-            return
-        if isinstance(event, WindowUpdated) and not event.stream_id:
-            self._wake_writers()
-            return
-        stream = self._streams.get(getattr(event, "stream_id", 0) or 0)
-        if isinstance(event, DataReceived):
-            # Padding and empty frames are of no use to anybody; what is left is acknowledged when it is taken.
-            used = len(event.data) if stream is not None and stream.error is None else 0
-            if event.flow_controlled_length > used:
-                self._h2.acknowledge_received_data(event.flow_controlled_length - used, event.stream_id)
-            if used and stream is not None:
-                stream.on_data(event.data)
-        elif stream is None:
-            return  # of an exchange that has ended here
-        elif isinstance(event, WindowUpdated):
-            stream.wake_writer()
-        elif isinstance(event, ResponseReceived):
-            stream.on_head(event.headers)
-        elif isinstance(event, InformationalResponseReceived):
-            stream.on_interim(event.headers)
-        elif isinstance(event, StreamEnded):
-            stream.on_end()
-        elif isinstance(event, StreamReset):
-            self._on_reset(stream, int(event.error_code))
+        match event:
+            case RemoteSettingsChanged():
+                if not self._ready.done():
+                    self._ready.set_result(None)
+                self._wake_writers()
+                self._changed()
+            case WindowUpdated(stream_id=0):
+                self._wake_writers()
+            case DataReceived():
+                self._on_data(event)
+            case _:
+                # Events of no stream have none; those of an exchange that has ended here are of no use.
+                stream = self._streams.get(getattr(event, "stream_id", None) or 0)
+                if stream is not None:
+                    self._on_stream_event(stream, event)
+
+    def _on_data(self, event: DataReceived) -> None:
+        """Keep a body's part. Padding is acknowledged at once, the rest when it is taken."""
+        stream = self._streams.get(event.stream_id)
+        used = len(event.data) if stream is not None and stream.error is None else 0
+        if event.flow_controlled_length > used:
+            self._h2.acknowledge_received_data(event.flow_controlled_length - used, event.stream_id)
+        if used and stream is not None:
+            stream.on_data(event.data)
+
+    def _on_stream_event(self, stream: Http2Stream, event: Event) -> None:
+        match event:
+            case WindowUpdated():
+                stream.wake_writer()
+            case ResponseReceived():
+                stream.on_head(event.headers)
+            case InformationalResponseReceived():
+                stream.on_interim(event.headers)
+            case StreamEnded():
+                stream.on_end()
+            case StreamReset():
+                self._on_reset(stream, int(event.error_code))
+            case _:
+                pass  # trailers are dropped, priorities not kept
 
     def _on_reset(self, stream: Http2Stream, code: int) -> None:
         kind = OriginRefusedError if code == ErrorCodes.REFUSED_STREAM else OriginProtocolError
@@ -325,26 +271,8 @@ class Http2Connection(asyncio.BufferedProtocol):
                 stream.fail(OriginRefusedError(f"the origin is about to leave: {_name(frame.code)}"))
         self._changed()
 
-    def _take_rest(self) -> None:
-        """Take what TLS holds once the stream has ended."""
-        if self.is_closed or self._transport is None:
-            return
-        if (ssl_object := self._transport.get_extra_info("ssl_object")) is not None:
-            rest, _ = rest_of_stream(ssl_object)  # every answer says itself where it ends
-            if rest:
-                self._receive(rest)
-
     def _flush(self) -> None:
-        data = self._h2.data_to_send()
-        if data and self._transport is not None and not self.is_closed:
-            self._transport.write(data)
-            if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-                self._broken("the origin does not read what it asks for")
-
-    def _broken(self, reason: str) -> None:
-        if self._transport is not None and not self.is_closed:
-            self._transport.abort()
-        self._end(OriginProtocolError(reason))
+        self._write(self._h2.data_to_send())
 
     def _end(self, error: OriginProtocolError) -> None:
         """Free whoever waits for this connection, once."""

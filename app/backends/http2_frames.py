@@ -44,7 +44,7 @@ class FrameSplitter:
         """Yield whole frames, as many at once as there are, and GOAWAY frames by themselves.
 
         Raises:
-            OriginProtocolError: a GOAWAY frame is too short.
+            OriginProtocolError: a frame is too large, or a GOAWAY frame too short.
 
         """
         data = self._pending + data
@@ -53,9 +53,8 @@ class FrameSplitter:
         while len(data) - position >= _FRAME_HEAD_BYTES:
             length = int.from_bytes(data[position : position + 3], "big")
             end = position + _FRAME_HEAD_BYTES + length
-            if length > MAX_FRAME_BYTES:  # `h2` knows what to say to that
-                yield data[start:]
-                return
+            if length > MAX_FRAME_BYTES:  # `h2` would gather all of it first
+                raise OriginProtocolError("the origin broke HTTP/2: a frame is too large")
             if end > len(data):
                 break
             if data[position + 3] == _GOAWAY:

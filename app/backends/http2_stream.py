@@ -24,6 +24,7 @@ _NOT_SENT: Final = frozenset(
 """Of HTTP/1.1's connections only (RFC 9113 section 8.2.2); `Host` becomes `:authority`."""
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _STATUS = re.compile(rb"[1-5][0-9]{2}")
+_NOT_IN_PSEUDO = CONTROLS + b" \t"
 _FIRST_FINAL_STATUS = 200
 _SWITCHING_PROTOCOLS = 101
 _BODYLESS = frozenset({204, 304})
@@ -46,9 +47,8 @@ def request_fields(method: str, target: str, headers: RawHeaders) -> list[tuple[
         (b":authority", authority),
         (b":path", target.encode("ascii")),
     ]
-    if not all(value for _, value in fields) or any(
-        value.translate(None, CONTROLS + b" ") != value for _, value in fields
-    ):
+    values = [value for _, value in fields]
+    if not all(values) or any(value.translate(None, _NOT_IN_PSEUDO) != value for value in values):
         raise OriginRequestError("the method, host or target is empty, or holds a control character or a space")
     for name, value in headers:
         if name in _NOT_SENT:
@@ -172,11 +172,6 @@ class Http2Stream:
     # the answer, as `app.backends.exchange.Response` describes it
 
     @property
-    def endpoint(self) -> str:
-        """Address and port that was dialled."""
-        return self.connection.endpoint
-
-    @property
     def has_ended(self) -> bool:
         """Whether the answer is complete and all of its body was taken."""
         return self.is_complete and not self.body
@@ -213,16 +208,6 @@ class Http2Stream:
             if self.error is not None:
                 raise self.error
             await self._wait()
-
-    async def read(self) -> bytes:
-        """Return the next part of the body; empty at its end.
-
-        Raises:
-            OriginProtocolError: it is cut short.
-
-        """
-        await self.wait()
-        return self.take()
 
     async def _wait(self) -> None:
         self.reader = asyncio.get_running_loop().create_future()

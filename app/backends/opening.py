@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from app.backends.errors import OriginConnectError
-from app.backends.tls import check_peer, tls_failure
+from app.backends.tls import PeerError, check_peer, tls_failure
 from app.backends.tunnel import open_tunnel
 
 if TYPE_CHECKING:
     import ssl
 
+    from app.backends.connection import OriginConnection
     from app.backends.dial import Dialer
+    from app.backends.http2_connection import Http2Connection
     from config.policy.upstream import Keepalive, Tunnel, Upstream
-
-
-class Opened(Protocol):
-    """What a connection's protocol offers to whoever opens it."""
-
-    @property
-    def is_made(self) -> bool:
-        """Whether there is, or was, a transport, which owns the socket."""
-
-    def abort(self) -> None:
-        """Close at once."""
 
 
 async def reach(dialer: Dialer, upstream: Upstream) -> socket.socket:
@@ -43,7 +34,12 @@ async def reach(dialer: Dialer, upstream: Upstream) -> socket.socket:
     return sock
 
 
-async def secure(sock: socket.socket, protocol: Opened, upstream: Upstream, tls_context: ssl.SSLContext | None) -> None:
+async def secure(
+    sock: socket.socket,
+    protocol: OriginConnection | Http2Connection,
+    upstream: Upstream,
+    tls_context: ssl.SSLContext | None,
+) -> None:
     """Hand a socket over to a protocol. With TLS, nothing was sent inside it before the origin is known to be the one.
 
     Raises:
@@ -53,19 +49,19 @@ async def secure(sock: socket.socket, protocol: Opened, upstream: Upstream, tls_
     tls = upstream.tls
     try:
         transport, _ = await asyncio.get_running_loop().create_connection(
-            lambda: protocol,  # type: ignore[arg-type,return-value]  # every `Opened` is one of asyncio's protocols
+            lambda: protocol,
             sock=sock,
             ssl=tls_context,
             server_hostname=tls.server_name if tls else None,
         )
         if tls is not None:
-            ssl_object: ssl.SSLObject = transport.get_extra_info("ssl_object")
-            if fault := check_peer(ssl_object, tls, http2=upstream.http2):
-                raise OriginConnectError(f"{upstream.host}: {fault}")
+            check_peer(transport.get_extra_info("ssl_object"), tls, http2=upstream.http2)
     except BaseException as error:
         if not protocol.is_made:
             sock.close()  # else its transport owns the socket: closing that here would free a number in use
         protocol.abort()
+        if isinstance(error, PeerError):
+            raise OriginConnectError(f"{upstream.host}: {error}") from error
         if isinstance(error, OSError) and not isinstance(error, TimeoutError):
             raise OriginConnectError(f"{upstream.host}: {tls_failure(error)}") from error
         raise

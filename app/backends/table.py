@@ -51,16 +51,6 @@ class BackendTable:
         except KeyError:
             return self._made_on_demand(upstream)
 
-    async def dynamic_transport(self, upstream: Upstream) -> OriginTransport:
-        """Return the transport of an upstream that was made for a request. The one used least recently makes room."""
-        found = self._dynamic.pop(upstream.key, None)
-        transport = self._open(upstream) if found is None else found[1]
-        self._dynamic[upstream.key] = upstream, transport
-        if len(self._dynamic) > MAX_DYNAMIC:
-            _, (_, oldest) = self._dynamic.popitem(last=False)
-            await oldest.aclose()
-        return transport
-
     async def reconcile(self, snapshot: Snapshot) -> None:
         """Make the table that of a snapshot. Pools of unchanged upstreams stay; others close as they become idle.
 

@@ -25,6 +25,10 @@ class TlsSettingsError(Exception):
     """OpenSSL does not take a CA, certificate or key, though each is well-formed: a key that is too short, say."""
 
 
+class PeerError(Exception):
+    """The handshake succeeded, and still nothing may be sent. The message is for the log."""
+
+
 def client_context(tls: UpstreamTls = _DEFAULT) -> ssl.SSLContext:
     """Return a context for origins; equal `context_key`s share one, as it costs 17 ms and 640 KiB with system roots.
 
@@ -56,18 +60,22 @@ def client_context(tls: UpstreamTls = _DEFAULT) -> ssl.SSLContext:
     return context
 
 
-def check_peer(ssl_object: ssl.SSLObject, tls: UpstreamTls, *, http2: bool) -> str | None:
-    """Return why nothing may be sent on a connection whose handshake is done; None where all is well."""
+def check_peer(ssl_object: ssl.SSLObject, tls: UpstreamTls, *, http2: bool) -> None:
+    """Judge the origin once the handshake is done, and before anything is sent.
+
+    Raises:
+        PeerError: its certificate carries none of the names that are wanted, or it wants to speak another protocol.
+
+    """
     if tls.verification is Verification.FULL and tls.verify_names:
         certificate: Any = ssl_object.getpeercert() or {}
         if not carries_one(certificate.get("subjectAltName", ()), tls.verify_names):
-            return "the certificate carries none of the names in verifySubjectAltNames"
+            raise PeerError("the certificate carries none of the names in verifySubjectAltNames")
     chosen = ssl_object.selected_alpn_protocol()
     if http2 and chosen != HTTP2_ALPN:
-        return f"HTTP/2 was asked for, and the origin chose {chosen or 'no protocol'} (ALPN)"
+        raise PeerError(f"HTTP/2 was asked for, and the origin chose {chosen or 'no protocol'} (ALPN)")
     if not http2 and chosen not in {None, HTTP1_ALPN}:
-        return f"the origin chose {chosen} (ALPN) where HTTP/1.1 is spoken"
-    return None
+        raise PeerError(f"the origin chose {chosen} (ALPN) where HTTP/1.1 is spoken")
 
 
 def _load_certificate(context: ssl.SSLContext, certificate: ClientCertificate) -> None:

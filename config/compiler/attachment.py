@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from config.compiler.refusals import restricts
 from config.errors import Finding, nearest
 from config.resources import AGENTGATEWAY, GATEWAY_API, ISTIO
 
@@ -69,21 +70,23 @@ def attach_policies(resources: Resources) -> tuple[list[Attachment], set[str], l
     findings: list[Finding] = []
     for policy in sorted(resources.policies.values(), key=lambda parsed: parsed.age):
         spec = policy.model.spec
-        restricts = spec.traffic is not None or spec.frontend is not None
+        restricting = restricts(spec)
         for index, target in enumerate(spec.target_refs):
             found = _resolve(resources, policy, target, index)
             if isinstance(found, Finding):
                 name = f"{policy.namespace}/{target.name}"
-                if restricts:
+                if restricting:
                     unresolved.add(name)
                 if name not in resources.refused_names.get(target.kind, ()):  # else it was reported itself
                     findings.append(found)
             else:
                 attachments.append(found)
         for index, selector in enumerate(spec.target_selectors):
+            faults = len(findings)
             selected = list(_select(resources, policy, selector, index, findings))
             attachments += selected
-            if not selected and restricts and resources.refused_names.get(selector.kind):
+            is_invalid = any(finding.code == "invalid-target" for finding in findings[faults:])
+            if restricting and (is_invalid or (not selected and resources.refused_names.get(selector.kind))):
                 unresolved.add("")  # what it means may be what could not be read
     return attachments, unresolved, findings
 
@@ -130,14 +133,21 @@ def _resolve(  # noqa: PLR0911  one for each way to be wrong
         return fault("dangling-reference", f"there is no {target.kind} {name}", hint)
     if target.section_name is None:
         return Attachment(level, name, policy)
-    if level not in _SECTION_LEVELS or policy.model.spec.frontend is not None:
-        return fault("invalid-target", f"a {target.kind} has no sections for this block", "remove 'sectionName'")
+    if problem := _section_problem(policy, level, target.kind):
+        return fault("invalid-target", problem, "remove 'sectionName'")
     sections = _sections(resources, level, name)
     if target.section_name not in sections:
         message = f"{target.kind} {name} has no section {target.section_name!r}"
         hint = "sectionName names a Gateway's listener, an HTTPRoute's rule, a Service's port"
         return fault("dangling-reference", message, nearest(target.section_name, sections) or hint)
     return Attachment(_SECTION_LEVELS[level], f"{name}#{target.section_name}", policy)
+
+
+def _section_problem(policy: Parsed[AgentgatewayPolicy], level: Level, kind: str) -> str | None:
+    """Return why a policy cannot have a part of an object as its target; none if it can."""
+    if level not in _SECTION_LEVELS or policy.model.spec.frontend is not None:
+        return f"a {kind} has no sections for this block"
+    return None
 
 
 def _sections(resources: Resources, level: Level, name: str) -> Collection[str]:
@@ -165,6 +175,9 @@ def _select(
     if isinstance(level, str):
         findings.append(Finding("invalid-target", level, place))
         return
+    if selector.section_name is not None and (problem := _section_problem(policy, level, selector.kind)):
+        findings.append(Finding("invalid-target", problem, place, "remove 'sectionName'"))
+        return
     wanted = selector.match_labels.items()
     found = False
     for name, parsed in _objects(resources, level).items():
@@ -174,7 +187,7 @@ def _select(
         if selector.section_name is None:
             found = True
             yield Attachment(level, name, policy)
-        elif level in _SECTION_LEVELS and selector.section_name in _sections(resources, level, name):
+        elif selector.section_name in _sections(resources, level, name):
             found = True
             yield Attachment(_SECTION_LEVELS[level], f"{name}#{selector.section_name}", policy)
     if not found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from config.compiler.attachment import Level
@@ -159,15 +159,19 @@ class BackendCompiler:
             place.error("no-route", message, "add an HTTPRoute with a backend, or a port of protocol HTTP")
             return unusable(entry.name)
         number = port.target_port or port.number
-        if host.startswith("*."):
-            return self._assemble(entry.name, [], None, settings, place, port=number)
+        tls = settings.get("tls")
+        if tls is not None and spec.subject_alt_names and not tls.verify_names:
+            settings["tls"] = replace(tls, verify_names=spec.subject_alt_names)
+        named = None if host.startswith("*.") else host
         if spec.endpoints:
             endpoints = [
                 (str(ipaddress.ip_address(endpoint.address)), endpoint.ports.get(port.name, number), endpoint.weight)
                 for endpoint in spec.endpoints
             ]
             weighted = [(address, at, 1 if weight is None else weight) for address, at, weight in endpoints]
-            return self._assemble(entry.name, weighted, host, settings, place, port=number)
+            return self._assemble(entry.name, weighted, named, settings, place, port=number)
+        if named is None:
+            return self._assemble(entry.name, [], None, settings, place, port=number)
         return self._assemble(entry.name, [(host, number, 1)], host, settings, place)
 
     def _assemble(  # noqa: PLR0913  each is a fact of its own
@@ -220,7 +224,7 @@ class BackendCompiler:
 
         made = [(upstream(address, at, host), weight) for address, at, weight in endpoints]
         dynamic = None
-        if host is None:
+        if not endpoints:
             dynamic = _dynamic(upstream, port, 443 if tls is not None else 80)
         if any(found is None for found, _ in made) or upstream("unusable.invalid", 1) is None:
             fault = fault or "no_valid_backends"

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.alias_generators import to_snake
 
-from config.compiler.client_auth import (
-    compile_api_key_authentication,
-    compile_basic_authentication,
-    compile_jwt_authentication,
-)
+from config.compiler.api_keys import compile_api_key_authentication
+from config.compiler.client_auth import compile_basic_authentication, compile_jwt_authentication
 from config.compiler.credentials import compile_auth
 from config.compiler.resilience import compile_health, compile_retry
-from config.compiler.rewrites import compile_cors, compile_csrf, compile_host_rewrite, compile_redirect, compile_url_rewrite
+from config.compiler.rewrites import (
+    compile_cors,
+    compile_csrf,
+    compile_host_rewrite,
+    compile_redirect,
+    compile_url_rewrite,
+)
 from config.compiler.transformations import (
     compile_buffer,
     compile_delay,

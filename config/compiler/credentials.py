@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from config.model.backend import BackendTlsSpec
+from config.model.backend import BackendPoliciesSpec, BackendTlsSpec
 from config.policy.credentials import (
     ClientCredentials,
     Credential,
@@ -66,11 +66,12 @@ def backend_upstream(place: Place, reference: BackendReference) -> Upstream | No
         place.error("invalid-backend", f"{name} has no host of its own", "refer to a backend with 'static'")
         return None
     host = spec.static.host.lower().removesuffix(".")
-    tls = spec.policies.tls
-    if tls is not None and tls != BackendTlsSpec():
-        place.error("not-available", f"a token endpoint is verified as 'tls: {{}}' has it, and {name} says otherwise")
+    # Anything else it says, a tunnel or a client certificate, would be passed over in silence.
+    if spec.policies not in (BackendPoliciesSpec(), BackendPoliciesSpec(tls=BackendTlsSpec())):
+        place.error("not-available", f"a token endpoint is reached as 'tls: {{}}' has it, and {name} says otherwise")
         return None
-    return Upstream(host, spec.static.port, None if tls is None else UpstreamTls(server_name=host))
+    tls = None if spec.policies.tls is None else UpstreamTls(server_name=host)
+    return Upstream(host, spec.static.port, tls)
 
 
 def compile_auth(place: Place, spec: BackendAuthSpec, resolve: ResolveBackend = backend_upstream) -> Credentials:

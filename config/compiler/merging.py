@@ -180,7 +180,7 @@ class PolicyMerger:
             if "authorization" not in locked:
                 rules += [policy for policy in level if policy.rules]
             for policy in level:
-                if policy.overrides:
+                if policy.overrides and not policy.enforcement.shadow:
                     locked |= {*policy.traffic, *(["authorization"] if policy.rules else [])}
         shadowing = [rule for policy in rules if policy.enforcement.shadow for rule in policy.rules]
         enforced = [policy for policy in rules if not policy.enforcement.shadow]

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from config.compiler.place import Place
     from config.model.authorization import AuthorizationSpec
 
+_HOST = frozenset({"destination", "destination.hostname"})
+"""Names by which an expression can read the host, which no connection has yet."""
 _EFFECTS = {
     "Allow": "this rule allows nobody",
     "Deny": "this rule is pointless, or denies everybody if it fails",
@@ -37,10 +39,13 @@ def compile_network_rules(place: Place, spec: AuthorizationSpec, *, ignores_erro
     rules = []
     for index, rule in enumerate(compile_rules(place, spec, ignores_errors=ignores_errors)):
         seen = rule.expression.reads if rule.expression is not None else frozenset()
-        foreign = sorted(name for name in seen if name.partition(".")[0] not in {"source", "destination"})
+        foreign = sorted(
+            name for name in seen if name.partition(".")[0] not in {"source", "destination"} or name in _HOST
+        )
         if foreign:
             here = place.at("policy", "matchExpressions", index)
-            here.error("invalid-expression", f"only source and destination can be read here, not {foreign[0]}")
+            message = f"only source, destination.address and destination.port can be read here, not {foreign[0]}"
+            here.error("invalid-expression", message)
             rules.append(Rule(rule.name, rule.action, None, ignores_errors))
         else:
             rules.append(rule)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic.alias_generators import to_camel
+
 from config.policy.authorization import Authorization
 from config.policy.matching import RouteTable
 from config.policy.rules import Action, Rule
@@ -11,6 +13,7 @@ from config.snapshot import Route, VirtualHost
 
 if TYPE_CHECKING:
     from config.manifests import Document
+    from config.model.policy import PolicySpec
 
 UNUSABLE: Final = "unusable-manifest"
 """Stands for the rule's index where a manifest, not a rule, denies."""
@@ -32,6 +35,17 @@ _HARMLESS_BLOCKS = frozenset(
     }
 )
 """Policy blocks whose absence opens nothing and lets no spoofed header through."""
+
+
+def restricts(spec: PolicySpec) -> bool:
+    """Tell whether the absence of a policy may open something."""
+    sections = (("traffic", spec.traffic), ("frontend", spec.frontend), ("backend", spec.backend))
+    return any(
+        f"{name}.{to_camel(block)}" not in _HARMLESS_BLOCKS
+        for name, section in sections
+        if section is not None
+        for block in section.model_fields_set
+    )
 
 
 def targets_of_refused(document: Document) -> set[str]:

@@ -8,23 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from config.compiler.attachment import Level
 from config.compiler.filters import compile_filters
+from config.compiler.hostnames import intersection
+from config.compiler.matches import compile_matches
 from config.compiler.place import Place
 from config.errors import nearest
-from config.policy.matching import InvalidPatternError, PathKind, Pattern, RouteMatch, prefix_of
-from config.policy.normalisation import AmbiguousTargetError, normalise_path
-from config.resources import ISTIO
+from config.resources import GATEWAY_API, ISTIO
 from config.snapshot import Route, WeightedBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from config.compiler.backends import BackendCompiler
     from config.compiler.merging import MergedPolicies, PolicyMerger, Target
     from config.model.gateway import Gateway, ListenerSpec
-    from config.model.route import HTTPRoute, ParentReference, RouteMatchSpec, RouteRuleSpec
+    from config.model.route import HTTPRoute, ParentReference, RouteRuleSpec
+    from config.policy.matching import RouteMatch
     from config.resources import Parsed
 
 PATH_ESCAPES = "egress-gateway.dev/path-escapes"
+NAMESPACE_NAME = "kubernetes.io/metadata.name"
+"""Label that a cluster gives every namespace: its own name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +35,12 @@ class AttachedRoute:
     """An `HTTPRoute` below one of its parents."""
 
     parsed: Parsed[HTTPRoute]
+    hostnames: tuple[str, ...] = ()
+    """Hosts and `*.suffix`es that the route takes; empty: all of its parent's."""
     listener: str | None = None
-    """Of the Gateway; none: whichever."""
-    listener_hostname: str | None = None
-
-    @property
-    def hostnames(self) -> tuple[str, ...]:
-        """Hosts and `*.suffix`es that the route takes; empty: all of its parent's."""
-        own = tuple(name.lower() for name in self.parsed.model.spec.hostnames)
-        if self.listener_hostname is None:
-            return own
-        if not own:
-            return (self.listener_hostname,)
-        return tuple(found for name in own if (found := intersection(name, self.listener_hostname)))
+    """Of the Gateway, whose policies apply; none: the one that `RouteCompiler.gateway_targets` says."""
+    denied: bool = False
+    """Whether it could not be attached. What it would have taken is denied: it would else go past its policies."""
 
 
 @dataclass(slots=True)
@@ -60,9 +56,9 @@ class RouteCompiler:
     """Routes below this Gateway."""
     unattached: set[str] = field(default_factory=set)
     """`namespace/name` of parents that a route names and cannot be below: they are denied."""
-    _matches: dict[str, list[list[RouteMatch]]] = field(default_factory=dict)
+    _matches: dict[str, list[list[tuple[RouteMatch, bool]]]] = field(default_factory=dict)
     _inline: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
-    _rules: dict[tuple[str, int, tuple[Target, ...]], Route] = field(default_factory=dict)
+    _rules: dict[tuple[str, int, tuple[Target, ...], bool], Route] = field(default_factory=dict)
 
     def attach(self) -> None:
         """Resolve every `parentRefs` entry, and compile what a route says in itself."""
@@ -74,7 +70,7 @@ class RouteCompiler:
                 here = place.at("metadata", "annotations", PATH_ESCAPES)
                 here.error("invalid-annotation", f"{PATH_ESCAPES} is allow, or not there")
             self._matches[route.name] = [
-                _compile_matches(place.at("spec", "rules", index), rule)
+                compile_matches(place.at("spec", "rules", index), rule)
                 for index, rule in enumerate(route.model.spec.rules)
             ]
             for index, rule in enumerate(route.model.spec.rules):
@@ -101,24 +97,60 @@ class RouteCompiler:
                 place.error("reference-not-granted", message, f"add one to the namespace {parent.namespace}")
                 self.unattached.add(name)
             else:
-                self.by_service[name].append(AttachedRoute(route))
-        elif parent.kind == "Gateway":
+                self._attach_to_service(place, route, parent, name)
+        elif (parent.group, parent.kind) == (GATEWAY_API, "Gateway"):
             self._attach_to_gateway(place, route, parent, name)
         else:
             message = f"a route attaches to a Gateway, or to a ServiceEntry of {ISTIO}, not to a {parent.kind}"
             place.error("invalid-parent", message)
             self.unattached.add(name)
 
+    def _attach_to_service(self, place: Place, route: Parsed[HTTPRoute], parent: ParentReference, name: str) -> None:
+        ports = place.resources.service_entries[name].model.spec.ports
+        wanted = [
+            port for port in ports if parent.section_name in {None, port.name} and parent.port in {None, port.number}
+        ]
+        if not wanted:
+            section = parent.section_name or f"{parent.port}"
+            place.error("dangling-reference", f"ServiceEntry {name} has no port {section}")
+            self.unattached.add(name)
+            return
+        if len(wanted) < len(ports):
+            message = f"the route takes the requests of every port of ServiceEntry {name}, not of this one alone"
+            place.warn("not-by-port", message, "remove 'sectionName' and 'port'")
+        self.by_service[name].append(AttachedRoute(route, _own_hostnames(route)))
+
     def _attach_to_gateway(self, place: Place, route: Parsed[HTTPRoute], parent: ParentReference, name: str) -> None:
         gateways = place.resources.gateways
+        own = _own_hostnames(route)
         if name not in gateways:
             place.dangling("Gateway", name, gateways)
+            self.by_gateway.append(AttachedRoute(route, own, denied=True))
             return
         if name != self.gateway.name:
             place.warn(
                 "not-enrolled", f"the route belongs to another Gateway, {name}: this process is {self.gateway.name}"
             )
             return
+        allowed = self._listeners(place, route, parent)
+        by_host: dict[str | None, list[ListenerSpec]] = {}
+        for listener in allowed:
+            by_host.setdefault(listener.hostname.lower() if listener.hostname else None, []).append(listener)
+        attached = []
+        for host, listeners in by_host.items():
+            names = [listener.name for listener in listeners]
+            bound = self._usual_listener if self._usual_listener in names else names[0]
+            if host is None:
+                attached.append(AttachedRoute(route, own, bound))
+            elif taken := tuple(found for one in own if (found := intersection(one, host))) if own else (host,):
+                attached.append(AttachedRoute(route, taken, bound))
+        if allowed and not attached:
+            hint = f"its listeners take {', '.join(sorted(filter(None, by_host)))}"
+            place.error("unmatched-hostname", f"none of the route's hostnames is one of Gateway {name}", hint)
+        self.by_gateway += attached or [AttachedRoute(route, own, denied=True)]
+
+    def _listeners(self, place: Place, route: Parsed[HTTPRoute], parent: ParentReference) -> list[ListenerSpec]:
+        """Return the listeners that a route is below; none, and a fault, where there is none."""
         listeners = self.gateway.model.spec.listeners
         wanted = [
             listener
@@ -128,17 +160,13 @@ class RouteCompiler:
         if not wanted:
             section = parent.section_name or f"port {parent.port}"
             hint = nearest(section, (listener.name for listener in listeners))
-            place.error("no-such-listener", f"Gateway {name} has no listener {section}", hint)
-            return
+            place.error("no-such-listener", f"Gateway {self.gateway.name} has no listener {section}", hint)
+            return []
         allowed = [listener for listener in wanted if self._allows(listener, route)]
         if not allowed:
-            message = f"no listener of Gateway {name} allows routes of the namespace {route.namespace}"
+            message = f"no listener of Gateway {self.gateway.name} allows routes of the namespace {route.namespace}"
             place.error("route-not-allowed", message, "see allowedRoutes of its listeners")
-            return
-        bound = allowed[0].name if parent.section_name or parent.port else None
-        hosts = {listener.hostname.lower() if listener.hostname else None for listener in allowed}
-        for host in [None] if None in hosts else sorted(filter(None, hosts)):
-            self.by_gateway.append(AttachedRoute(route, bound, host))
+        return allowed
 
     def _allows(self, listener: ListenerSpec, route: Parsed[HTTPRoute]) -> bool:
         allowed = listener.allowed_routes
@@ -152,7 +180,9 @@ class RouteCompiler:
             case _:
                 namespace = self.policies.resources.namespaces.get(route.namespace)
                 wanted = allowed.namespaces.selector
-                labels = namespace.model.metadata.labels if namespace is not None else {}
+                labels = {NAMESPACE_NAME: route.namespace}
+                if namespace is not None:
+                    labels |= namespace.model.metadata.labels
                 return wanted is not None and wanted.match_labels.items() <= labels.items()
 
     def _targets(
@@ -170,13 +200,15 @@ class RouteCompiler:
     def gateway_targets(self, listener: str | None = None) -> tuple[Target, ...]:
         """Return the levels of the Gateway.
 
-        A route that names no listener belongs to the Gateway's only one, else to the HBONE one, on which a mesh's
-        requests come, else to the first.
+        What names no listener belongs to the HBONE one, on which a mesh's requests come, else to the first.
         """
-        listeners = self.gateway.model.spec.listeners
-        hbone = [found.name for found in listeners if found.protocol == "HBONE"]
-        name = listener or (hbone[0] if hbone and len(listeners) > 1 else listeners[0].name)
+        name = listener or self._usual_listener
         return (Level.GATEWAY, self.gateway.name), (Level.LISTENER, f"{self.gateway.name}#{name}")
+
+    @property
+    def _usual_listener(self) -> str:
+        listeners = self.gateway.model.spec.listeners
+        return next((found.name for found in listeners if found.protocol == "HBONE"), listeners[0].name)
 
     def rules(
         self, attached: AttachedRoute, entry: str | None, denied: frozenset[str]
@@ -191,23 +223,23 @@ class RouteCompiler:
         """
         for index, rule in enumerate(attached.parsed.model.spec.rules):
             targets = self._targets(attached.parsed, rule, entry, attached.listener)
-            key = (attached.parsed.name, index, tuple(level for level in targets if self._has_policies(level)))
-            route = self._rules.get(key)
-            if route is None:
-                route = self._rules[key] = self._compile(attached.parsed, index, targets, denied)
-            for match in self._matches[attached.parsed.name][index]:
-                yield match, route
+            is_denied = attached.denied or "" in denied or not denied.isdisjoint(target for _, target in targets)
+            for match, is_sound in self._matches[attached.parsed.name][index]:
+                yield match, self._route(attached.parsed, index, targets, denied=is_denied or not is_sound)
 
-    def _has_policies(self, target: Target) -> bool:
-        return target in self.policies.attached
+    def _route(self, parsed: Parsed[HTTPRoute], index: int, targets: tuple[Target, ...], *, denied: bool) -> Route:
+        """Return one object for the rule under the same policies."""
+        key = (parsed.name, index, tuple(level for level in targets if level in self.policies.attached), denied)
+        route = self._rules.get(key)
+        if route is None:
+            route = self._rules[key] = self._compile(parsed, index, targets, denied=denied)
+        return route
 
-    def _compile(
-        self, parsed: Parsed[HTTPRoute], index: int, targets: tuple[Target, ...], denied: frozenset[str]
-    ) -> Route:
+    def _compile(self, parsed: Parsed[HTTPRoute], index: int, targets: tuple[Target, ...], *, denied: bool) -> Route:
         rule = parsed.model.spec.rules[index]
         place = Place(parsed, self.policies.resources, self.policies.findings, ("spec", "rules", index))
         merged = self.policies.merge(targets)
-        if "" in denied or not denied.isdisjoint(target for _, target in targets):
+        if denied:
             merged = merged.denying(parsed.name)
         self.report_open(merged, place)
         inline = self._inline[parsed.name, index]
@@ -241,72 +273,5 @@ class RouteCompiler:
             place.warn("no-authorization", message, "attach an Allow policy, or set EGRESS_DEFAULT_ACTION=deny")
 
 
-def _compile_matches(place: Place, rule: RouteRuleSpec) -> list[RouteMatch]:
-    """Compile the matches of a rule. One that is faulty matches nothing, and the rule stays."""
-    if not rule.matches:
-        return [RouteMatch()]
-    found = [_compile_match(place.at("matches", index), match) for index, match in enumerate(rule.matches)]
-    return [match for match in found if match is not None]
-
-
-def _compile_match(place: Place, spec: RouteMatchSpec) -> RouteMatch | None:
-    faults = len(place.findings)
-    kind, path, pattern = PathKind.PREFIX, spec.path.value, None
-    here = place.at("path", "value")
-    if spec.path.type == "RegularExpression":
-        kind, pattern = PathKind.REGEX, _pattern(here, spec.path.value, is_regex=True)
-    else:
-        kind = PathKind.EXACT if spec.path.type == "Exact" else PathKind.PREFIX
-        path = prefix_of(path) if kind is PathKind.PREFIX else path
-        try:
-            if normalise_path(path.encode()) != path:
-                here.error("invalid-value", f"no request has this path: it would be {normalise_path(path.encode())}")
-        except AmbiguousTargetError as error:
-            here.error("invalid-value", f"no request has this path: {error}")
-    headers = tuple(
-        (header.name.lower().encode(), compiled)
-        for index, header in enumerate(spec.headers)
-        if (compiled := _pattern(place.at("headers", index, "value"), header.value, is_regex=header.type != "Exact"))
-    )
-    query = tuple(
-        (parameter.name, compiled)
-        for index, parameter in enumerate(spec.query_params)
-        if (
-            compiled := _pattern(
-                place.at("queryParams", index, "value"), parameter.value, is_regex=parameter.type != "Exact"
-            )
-        )
-    )
-    if len(place.findings) > faults:
-        return None  # without what is faulty it would take more than was meant
-    return RouteMatch(kind, path, pattern, spec.method, headers, query)
-
-
-def _pattern(place: Place, text: str, *, is_regex: bool) -> Pattern | None:
-    try:
-        return Pattern.regex(text) if is_regex else Pattern(text)
-    except InvalidPatternError as error:
-        place.error("invalid-pattern", f"{error}", "patterns are RE2: https://github.com/google/re2/wiki/Syntax")
-        return None
-
-
-def covers(pattern: str, host: str) -> bool:
-    """Tell whether every host that a host or `*.suffix` stands for is also one of a pattern's."""
-    return pattern == host or (pattern.startswith("*.") and host != pattern[2:] and host.endswith(pattern[1:]))
-
-
-def intersection(one: str, other: str) -> str | None:
-    """Return the narrower of two hosts or `*.suffix`es if it is part of the other."""
-    if covers(one, other):
-        return other
-    return one if covers(other, one) else None
-
-
-def specificity(hostnames: Iterable[str], host: str) -> int:
-    """Return how closely hostnames name a host: by the longest that covers it, an exact one before all; 0 if none."""
-    found = [
-        len(name) + (1000 if name == host and not name.startswith("*.") else 0)
-        for name in hostnames
-        if covers(name, host)
-    ]
-    return max(found, default=0)
+def _own_hostnames(route: Parsed[HTTPRoute]) -> tuple[str, ...]:
+    return tuple(name.lower() for name in route.model.spec.hostnames)

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from config.compiler.attachment import Level, attach_policies
 from config.compiler.backends import BackendCompiler
+from config.compiler.hostnames import RoutesByHost, intersection, wildcards_above
 from config.compiler.merging import PolicyMerger
 from config.compiler.place import Place
 from config.compiler.refusals import REFUSED_HOST, hosts_of_refused, targets_of_refused
-from config.compiler.routes import RouteCompiler, covers, intersection, specificity
+from config.compiler.routes import RouteCompiler
 from config.errors import Finding, Severity, nearest
 from config.policy.matching import RouteTable
 from config.snapshot import Route, Snapshot, VirtualHost, WeightedBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from config.compiler.merging import Target
     from config.compiler.routes import AttachedRoute
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 USE_WAYPOINT = "istio.io/use-waypoint"
 USE_WAYPOINT_NAMESPACE = "istio.io/use-waypoint-namespace"
-_ANY = "*."
-"""Stands for every host where routes are sorted by host."""
 
 
 def compile_snapshot(
@@ -112,8 +111,9 @@ class _Compiler:
     """Targets of what could not be read or attached, as `namespace/name`; the empty string denies everything."""
     exact: dict[str, VirtualHost] = field(default_factory=dict)
     wildcards: dict[str, VirtualHost] = field(default_factory=dict)
-    parts: list[tuple[str, VirtualHost]] = field(default_factory=list)
-    """Hosts that routes name out of the wildcards of their services."""
+    parts: list[tuple[str, str, VirtualHost]] = field(default_factory=list)
+    """Hosts that routes name out of the wildcards of their services: the wildcard, and the part of it."""
+    below_gateway: RoutesByHost = field(default_factory=RoutesByHost)
 
     def compile(self, revision: str) -> Snapshot:
         refused_hosts = self._deny_what_was_refused()
@@ -122,16 +122,23 @@ class _Compiler:
         if not self.denied <= self._names():
             self.denied.add("")  # it names nothing here, so it could have meant anything
         self.backends.denied = frozenset(self.denied)
+        self.below_gateway = RoutesByHost(self.routes.by_gateway)
         entries = sorted(self.resources.service_entries.values(), key=lambda parsed: parsed.age)
         for entry in entries:
             if self._is_enrolled(entry):
                 self._service(entry)
-        for part, virtual_host in self.parts:
-            self._table(part).setdefault(_key(part), virtual_host)
-        anywhere = self._gateway_hosts()
         for host in refused_hosts:
-            # Else a wildcard would take them, past the policies of their own service.
+            # Else a wildcard or a route would take them, past the policies of their own service.
             self._table(host).setdefault(_key(host), REFUSED_HOST)
+        # Every host belongs to the service that names it most closely, whatever routes say, else its policies would
+        # not apply. So all hosts of services stand before any that routes name.
+        found = [(part, virtual_host) for host, part, virtual_host in self.parts if self._owner(part) == host]
+        found += self._gateway_hosts()
+        for part, virtual_host in found:
+            self._table(part).setdefault(_key(part), virtual_host)
+        anywhere = None
+        if everywhere := self.below_gateway.everywhere:
+            anywhere = VirtualHost(self.gateway.name, self._gateway_ports, self._routes([everywhere], None))
         network, network_shadow = self.policies.network_authorization((Level.GATEWAY, self.gateway.name))
         return Snapshot(
             revision,
@@ -157,6 +164,7 @@ class _Compiler:
     def _service(self, entry: Parsed[ServiceEntry]) -> None:
         """Make the virtual hosts of a service: its own, and the parts of them that its routes name."""
         own_routes = self.routes.by_service.get(entry.name, [])
+        routes = RoutesByHost(own_routes) if own_routes else self.below_gateway
         ports = frozenset(port.number for port in entry.model.spec.ports)
         for index, pattern in enumerate(entry.model.spec.hosts):
             host = pattern.lower()
@@ -165,14 +173,13 @@ class _Compiler:
                 place = entry.locate("spec", "hosts", index)
                 self._shadowed("host-conflict", message, place, (Level.SERVICE_ENTRY, entry.name))
                 continue
-            routes = own_routes or self.routes.by_gateway
-            table = self._routes(routes, host, entry.name)
+            table = self._routes(routes.taking(host), entry.name)
             if not own_routes and not table.routes:
                 table = RouteTable.of(self._direct(entry, host))
             self._table(host)[_key(host)] = VirtualHost(entry.name, ports, table)
-            for part in dict.fromkeys(name for route in routes for name in route.hostnames):
-                if part != host and covers(host, part):  # another service may have it as a host of its own
-                    self.parts.append((part, VirtualHost(entry.name, ports, self._routes(routes, part, entry.name))))
+            for part in routes.below(host):
+                table = self._routes(routes.taking(part), entry.name)
+                self.parts.append((host, part, VirtualHost(entry.name, ports, table)))
         for route in own_routes:
             hosts = [host.lower() for host in entry.model.spec.hosts]
             if route.hostnames and not any(intersection(name, host) for name in route.hostnames for host in hosts):
@@ -180,28 +187,28 @@ class _Compiler:
                 message = f"none of these is a host of ServiceEntry {entry.name}: the route takes nothing of it"
                 self.findings.append(Finding("unmatched-hostname", message, place, f"its hosts: {', '.join(hosts)}"))
 
-    def _gateway_hosts(self) -> VirtualHost | None:
-        """Make the virtual hosts that routes below the Gateway name and no service has; return the one of any host."""
-        routes = self.routes.by_gateway
-        ports = frozenset(listener.port for listener in self.gateway.model.spec.listeners)
-        for host in dict.fromkeys(name for route in routes for name in route.hostnames):
-            table = self._routes(routes, host, None)
-            self._table(host).setdefault(_key(host), VirtualHost(self.gateway.name, ports, table))
-        everywhere = [route for route in routes if not route.hostnames]
-        if not everywhere:
-            return None
-        return VirtualHost(self.gateway.name, ports, self._routes(everywhere, _ANY, None))
+    def _owner(self, host: str) -> str | None:
+        """Return the `*.suffix` of a service that a host is part of, the closest one; none if there is none."""
+        return next((found for found in wildcards_above(host) if _key(found) in self.wildcards), None)
 
-    def _routes(self, routes: Sequence[AttachedRoute], host: str, entry: str | None) -> RouteTable[Route]:
+    def _gateway_hosts(self) -> list[tuple[str, VirtualHost]]:
+        """Make the virtual hosts that routes below the Gateway name and no service has."""
+        routes, ports = self.below_gateway, self._gateway_ports
+        return [
+            (host, VirtualHost(self.gateway.name, ports, self._routes(routes.taking(host), None)))
+            for host in routes.names
+            if self._owner(host) is None
+        ]
+
+    @property
+    def _gateway_ports(self) -> frozenset[int]:
+        return frozenset(listener.port for listener in self.gateway.model.spec.listeners)
+
+    def _routes(self, tiers: Iterable[Sequence[AttachedRoute]], entry: str | None) -> RouteTable[Route]:
         """Return the table of a host: the rules of the routes that take it, those that name it most closely first."""
         denied = frozenset(self.denied)
-        tiers: dict[int, list[AttachedRoute]] = {}
-        for route in routes:
-            if not route.hostnames or any(covers(name, host) for name in route.hostnames):
-                tiers.setdefault(specificity(route.hostnames, host), []).append(route)
         return RouteTable(
-            [found for route in tiers[closeness] for found in self.routes.rules(route, entry, denied)]
-            for closeness in sorted(tiers, reverse=True)
+            [found for route in tier for found in self.routes.rules(route, entry, denied)] for tier in tiers
         )
 
     def _direct(self, entry: Parsed[ServiceEntry], host: str) -> Route:

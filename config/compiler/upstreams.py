@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _VERIFICATION: Final = {None: Verification.FULL, "Hostname": Verification.CHAIN, "All": Verification.NONE}
 _UNUSABLE_TUNNEL: Final = Tunnel("", 0, unusable=True)
-_DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([-a-z0-9_]*[a-z0-9])?(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9])?)*\Z", re.I)
+_DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([-a-z0-9_]*[a-z0-9])?(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9])?)*\Z")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+\Z")
 _ALL_DIGITS = re.compile(r"[0-9.]+\Z")
 """An address, or what a resolver may take for one."""
@@ -56,10 +56,10 @@ def compile_tls(place: Place, spec: BackendTlsSpec) -> TlsSettings:
     for index, reference in enumerate(spec.ca_certificate_refs):
         roots = _roots(place.at("caCertificateRefs", index), reference)
     for index, name in enumerate(spec.verify_subject_alt_names):
-        if not _URI.match(name) and (not _DNS_NAME.match(name) or _ALL_DIGITS.match(name)):
+        if not _URI.match(name) and (not _DNS_NAME.match(name.lower()) or _ALL_DIGITS.match(name)):
             message = f"{name!r} is neither a DNS name nor a URI"
             place.at("verifySubjectAltNames", index).error("invalid-value", message, "write one name, without wildcard")
-    usable = len(place.findings) == found or not _has_errors(place, found)
+    usable = not _has_errors(place, found)
     if spec.insecure_skip_verify is not None:
         what = "name" if spec.insecure_skip_verify == "Hostname" else "certificate"
         message = f"the origin's {what} is not verified: others can answer in its place"

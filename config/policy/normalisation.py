@@ -83,7 +83,9 @@ def normalise_escaped_path(raw: bytes) -> tuple[str, str]:
 
     """
     decoded = normalise_path(_ENCODED_SLASH.sub(b"/", raw))
-    stand_in = next((byte for byte in _UNRESERVED if byte not in raw and byte != ord(".")), None)
+    # Neither sent nor decoded: else `%41` would become a slash where `A` stands in for one.
+    seen = raw + decoded.encode()
+    stand_in = next((byte for byte in _UNRESERVED if byte not in seen and byte != ord(".")), None)
     if stand_in is None:
         raise AmbiguousTargetError("an encoded slash in a path of every character there is")
     kept = normalise_path(_ENCODED_SLASH.sub(bytes([stand_in]), raw))

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from config.errors import Finding
     from config.resources import Resources
-    from config.snapshot import Snapshot
+    from config.policy.upstream import Upstream
+    from config.snapshot import Backend, Route, Snapshot, VirtualHost
 
 WORKSHOP = Path(__file__).parents[2] / "deploy" / "workshop"
 TEAM_A = "spiffe://cluster.local/ns/team-a/sa/team-a"
@@ -129,11 +130,34 @@ def settings(**values: Any) -> Settings:
 
 
 def snapshot_of(text: str, **values: Any) -> tuple[Snapshot, list[Finding]]:
-    """Compile one file's text."""
+    """Compile one file's text. That a route has no rules is no finding worth a word in most tests."""
     resources, findings = resources_of(text)
-    snapshot, faults = compile_snapshot(resources, settings(**values), revision="0" * 12)
+    now = values.pop("now", None)
+    snapshot, faults = compile_snapshot(resources, settings(**values), revision="0" * 12, now=now)
     assert snapshot is not None
-    return snapshot, findings + faults
+    return snapshot, [finding for finding in findings + faults if finding.code != "no-authorization"]
+
+
+def only(virtual_host: VirtualHost) -> Route:
+    """Return the route that takes every request of a host."""
+    assert virtual_host.table.only is not None
+    return virtual_host.table.only
+
+
+def routed(snapshot: Snapshot, host: str, path: str = "/", method: str = "GET", **values: Any) -> Route | None:
+    """Return the route that takes a request, if one does; `values`: its `headers` and `query`."""
+    virtual_host = snapshot.find(host)
+    if virtual_host is None:
+        return None
+    found = virtual_host.table.find(method, path, values.get("headers", ()), values.get("query"))
+    return found[0] if found else None
+
+
+def upstream_of(backend: Backend | None) -> Upstream:
+    """Return the origin of a backend that has one."""
+    assert backend is not None
+    [endpoint] = backend.endpoints
+    return endpoint.upstream
 
 
 def codes(findings: Sequence[Finding]) -> list[str]:

@@ -5,15 +5,17 @@ import dataclasses
 import pytest
 
 from config.policy.authorization import Authorization
+from config.policy.matching import RouteTable
 from config.policy.upstream import Upstream, UpstreamTls
-from config.snapshot import Backend, Route, Snapshot, VirtualHost
+from config.snapshot import Backend, Endpoint, Route, Snapshot, VirtualHost, WeightedBackend
 
 ORIGIN = Upstream("origin.example", 443, UpstreamTls("origin.example"))
 
 
 def virtual_host(name: str, upstream: Upstream | None = ORIGIN) -> VirtualHost:
-    backend = Backend(f"ns/{name}", upstream) if upstream else None
-    return VirtualHost(f"ns/{name}", frozenset({8080}), Route(f"ns/{name}", Authorization.of(), None, backend))
+    backend = Backend(f"ns/{name}", (Endpoint(upstream),)) if upstream else None
+    route = Route(f"ns/{name}", Authorization.of(), (WeightedBackend(backend),))
+    return VirtualHost(f"ns/{name}", frozenset({8080}), RouteTable.of(route))
 
 
 SNAPSHOT = Snapshot(
@@ -94,7 +96,7 @@ def test_upstreams_that_differ_in_anything_never_share_a_pool(changed: dict[str,
     assert len({ORIGIN, dataclasses.replace(ORIGIN, **changed), dataclasses.replace(ORIGIN)}) == 2  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", [SNAPSHOT, virtual_host("a"), virtual_host("a").route, ORIGIN])
+@pytest.mark.parametrize("value", [SNAPSHOT, virtual_host("a"), virtual_host("a").table.routes[0], ORIGIN])
 def test_a_snapshot_is_frozen_through_and_through(value: object) -> None:
     name = dataclasses.fields(value)[0].name  # type: ignore[arg-type]
 

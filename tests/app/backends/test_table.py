@@ -9,8 +9,9 @@ from app.backends.table import BackendTable
 from app.backends.tls import TrustRootsError
 from app.backends.transport import OriginTransport
 from config.policy.authorization import Authorization
+from config.policy.matching import RouteTable
 from config.policy.upstream import Upstream, UpstreamTls
-from config.snapshot import Backend, Route, Snapshot, VirtualHost
+from config.snapshot import Backend, Endpoint, Route, Snapshot, VirtualHost, WeightedBackend
 from tests.support.loops import in_loop
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def snapshot(*upstreams: Upstream) -> Snapshot:
         f"{index}.test": VirtualHost(
             "ns/host",
             frozenset(),
-            Route("ns/route", Authorization.of((), default_allowed=True), None, Backend("b", up)),
+            RouteTable.of(Route("ns/route", Authorization.of(), (WeightedBackend(Backend("b", (Endpoint(up),))),))),
         )
         for index, up in enumerate(upstreams)
     }

@@ -16,7 +16,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.listeners import uvicorn_hook
-from app.listeners.uvicorn_connection import MAX_PIPELINED, MAX_PIPELINED_BYTES, READ_BUFFER, REFUSED, tls_extension
+from app.listeners.uvicorn_connection import (
+    ADMIT,
+    MAX_PIPELINED,
+    MAX_PIPELINED_BYTES,
+    READ_BUFFER,
+    REFUSED,
+    tls_extension,
+)
 from app.listeners.uvicorn_hook import SERVER_CONFIG, install
 from middleware.context import CONNECTION, TARGET, Connection
 from tests.support.loops import in_loop, until
@@ -101,7 +108,11 @@ class Listener:
         server = Server(self.config)
         server.lifespan = self.config.lifespan_class(self.config)
         uvicorn_hook._prepare(server)
-        self.state: dict[str, Any] = {REFUSED: self._refused, READ_BUFFER: server.lifespan.state[READ_BUFFER]}
+        self.state: dict[str, Any] = {
+            ADMIT: lambda _: None,
+            REFUSED: self._refused,
+            READ_BUFFER: server.lifespan.state[READ_BUFFER],
+        }
         self.server_state = ServerState()
 
     async def _app(self, scope: Scope, _: Receive, send: Send) -> None:

@@ -40,7 +40,15 @@ def test_a_policy_attaches_to_a_gateway_service_route_or_rule(target: str, level
 
 
 def test_the_levels_go_from_weak_to_strong() -> None:
-    assert sorted(Level) == [Level.GATEWAY, Level.SERVICE_ENTRY, Level.ROUTE, Level.RULE]
+    assert sorted(Level) == [
+        Level.GATEWAY,
+        Level.LISTENER,
+        Level.SERVICE_ENTRY,
+        Level.ROUTE,
+        Level.RULE,
+        Level.SERVICE,
+        Level.BACKEND,
+    ]
 
 
 def test_the_group_of_a_target_is_gateway_api_where_none_is_written() -> None:
@@ -57,8 +65,8 @@ def test_the_group_of_a_target_is_gateway_api_where_none_is_written() -> None:
         (ON_SERVICE.replace("origin", "orign"), "dangling-reference", "infra/orign"),
         (ON_ROUTE.replace("origin-route", "origin"), "dangling-reference", "infra/origin"),
         (ON_RULE.replace("main", "mian"), "dangling-reference", "infra/origin-route"),
-        (ON_GATEWAY.replace("}", ", sectionName: mesh}"), "dangling-reference", "infra/egress"),
-        (ON_SERVICE.replace("}", ", sectionName: main}"), "dangling-reference", "infra/origin"),
+        (ON_GATEWAY.replace("}", ", sectionName: mehs}"), "dangling-reference", "infra/egress"),
+        (ON_SERVICE.replace("}", ", sectionName: main}"), "invalid-target", "infra/origin"),
         (ON_GATEWAY.replace("kind: Gateway", "kind: Gatway"), "invalid-target", "infra/egress"),
         (ON_SERVICE.replace("networking.istio.io", "''"), "invalid-target", "infra/origin"),
         ("{group: '', kind: Service, name: origin}", "invalid-target", "infra/origin"),
@@ -89,13 +97,11 @@ def test_a_target_is_looked_up_in_the_policys_own_namespace() -> None:
 
 def test_a_policy_has_one_kind_of_target() -> None:
     text = authorization_policy("Allow", "true", target=f"{ON_GATEWAY}, {ON_ROUTE}")
-    resources, _ = resources_of(several(SETUP, text))
-
-    attachments, _, [finding] = attach_policies(resources)
+    resources, [finding] = resources_of(several(SETUP, text))
 
     assert (finding.code, finding.severity) == ("mixed-targets", Severity.ERROR)
     assert place(finding) == (SETUP.count("\n") + 6, 15)
-    assert len(attachments) == 2
+    assert resources.policies == {}
 
 
 def test_several_targets_of_one_kind_are_all_attached_and_every_fault_is_listed() -> None:
@@ -110,35 +116,3 @@ def test_several_targets_of_one_kind_are_all_attached_and_every_fault_is_listed(
     assert unresolved == {"infra/a", "infra/b"}
 
 
-def test_two_policies_that_set_one_field_on_one_target_are_reported_and_the_older_wins() -> None:
-    texts = [
-        transformation_policy("{remove: [x]}", name=name, metadata=f"creationTimestamp: {created}")
-        for name, created in [
-            ("a", "2026-01-03T00:00:00Z"),
-            ("b", "2026-01-01T00:00:00Z"),
-            ("c", "2026-01-02T00:00:00Z"),
-        ]
-    ]
-    resources, _ = resources_of(several(SETUP, *texts))
-
-    attachments, _, findings = attach_policies(resources)
-
-    assert [attachment.policy.name for attachment in attachments] == ["infra/b", "infra/c", "infra/a"]
-    assert [(finding.code, finding.severity) for finding in findings] == [("policy-conflict", Severity.WARNING)] * 2
-    assert all("infra/b is in force" in finding.message for finding in findings)
-    assert [finding.message.split()[0] for finding in findings] == ["infra/c", "infra/a"]
-
-
-def test_authorizations_and_fields_on_different_targets_do_not_conflict() -> None:
-    resources, _ = resources_of(
-        several(
-            SETUP,
-            authorization_policy("Allow", "true", name="a"),
-            authorization_policy("Deny", "false", name="b"),
-            transformation_policy("{remove: [x]}", name="c"),
-            transformation_policy("{remove: [x]}", name="d", target=ON_ROUTE),
-            transformation_policy("{remove: [x]}", name="e", target=ON_RULE),
-        )
-    )
-
-    assert attach_policies(resources)[2] == []

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from config.compiler.credentials import compile_auth, over_tls_only
 from config.compiler.place import Place
 from config.errors import Severity
+from config.model.backend import BackendAuthSpec
 from config.policy.credentials import ClientCredentials, Passthrough
 from config.policy.locations import BEARER
 from config.policy.upstream import Upstream, UpstreamTls
@@ -55,6 +60,13 @@ metadata: {name: unverified, namespace: infra}
 spec:
   static: {host: login.example.org, port: 443}
   policies: {tls: {insecureSkipVerify: All}}
+---
+apiVersion: agentgateway.dev/v1alpha1
+kind: AgentgatewayBackend
+metadata: {name: slow, namespace: infra}
+spec:
+  static: {host: login.example.org, port: 443}
+  policies: {tls: {}, tcp: {connectTimeout: 9s}}
 ---
 apiVersion: agentgateway.dev/v1alpha1
 kind: AgentgatewayBackend
@@ -275,6 +287,7 @@ def test_what_is_asked_of_a_token_endpoint() -> None:
         ("url: 'https://[::1/'", "invalid-value"),
         ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: plain}", "credential-without-tls"),
         ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: unverified}", "not-available"),
+        ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: slow}", "not-available"),
         ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: anywhere}", "invalid-backend"),
         ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: missing}", "dangling-reference"),
         ("backendRef: {name: login, port: 443}", "invalid-backend"),
@@ -302,3 +315,18 @@ def test_a_client_without_its_secret_is_unusable() -> None:
 
     assert codes(findings) == ["invalid-credential"]
     assert credentials.unusable
+
+
+def test_the_example_of_the_page_is_valid() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "credentials.md").read_text(encoding="utf-8")
+    example, block = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    resources, findings = resources_of(example)
+    parsed = resources.backends["egress-direct/github-with-token"]
+    auth = parsed.model.spec.policies.auth
+    assert auth is not None
+
+    credentials = compile_auth(Place(parsed, resources, findings, ("spec", "policies", "auth")), auth)
+
+    assert findings == []
+    assert credentials.ready is not None
+    BackendAuthSpec.model_validate_json(json.dumps(yaml.safe_load(block)["auth"]))

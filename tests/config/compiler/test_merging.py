@@ -9,10 +9,10 @@ from tests.config.examples import (
     SERVICE,
     TEAM_A,
     authorization_policy,
+    only,
     request,
     several,
     snapshot_of,
-    transformation_policy,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def services(*hosts: str) -> str:
 
 def authorizations(text: str, *, default_action: str = "allow") -> list[Authorization]:
     snapshot, _ = snapshot_of(text, default_action=default_action)
-    return [host.route.authorization for host in snapshot.exact.values()]
+    return [only(host).authorization for host in snapshot.exact.values()]
 
 
 def on(*services: str) -> str:
@@ -62,17 +62,6 @@ def test_hosts_with_a_policy_each_share_what_they_have_in_common_by_name() -> No
     assert one is not plain
     assert one.path_denies.rules
     assert not plain.path_denies.rules
-
-
-def test_a_policy_without_rules_parts_no_authorizations() -> None:
-    headers = transformation_policy("{remove: [x]}", target=on("s1"))
-    snapshot, findings = snapshot_of(several(services(*HOSTS), authorization_policy("Allow", *ALLOWS), headers))
-    plain, rewritten = (snapshot.exact[host].route for host in HOSTS[:2])
-
-    assert findings == []
-    assert plain.authorization is rewritten.authorization
-    assert plain.request_headers is None
-    assert rewritten.request_headers is not None
 
 
 def test_hosts_without_rules_share_the_default() -> None:
@@ -99,7 +88,7 @@ def test_the_view_of_a_caller_is_made_once_for_all_hosts(monkeypatch: pytest.Mon
         attributes.peer = caller
         found = snapshot.find(host)
         assert found is not None
-        assert found.route.authorization.decide(attributes).allowed
+        assert only(found).authorization.decide(attributes).allowed
 
     assert len(asked) == len(ALLOWS)
 
