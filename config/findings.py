@@ -180,6 +180,10 @@ CATALOGUE: Final[Mapping[str, Explanation]] = {
         "A field or value is known to AgentGateway or Gateway API and not available here; it is never ignored.",
         "Remove it; docs/fields.md lists what works.",
     ),
+    "not-by-port": Explanation(
+        "A route names one port of a ServiceEntry, and takes the requests of all of them.",
+        "Remove `sectionName` and `port`.",
+    ),
     "not-enrolled": Explanation(
         "A ServiceEntry is not served, because no label of it or its Namespace names this gateway.",
         "Label it `istio.io/use-waypoint`.",

@@ -175,9 +175,10 @@ def models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 
 def names_that_are_read() -> set[str]:
-    """Return every attribute that some module of `config` reads, the declarations of the models apart."""
+    """Return every attribute that some module reads which sees the models, and what stands in tables there."""
     found: set[str] = set()
-    for path in (ROOT / "config").rglob("*.py"):
+    readers = [*(ROOT / "config" / "compiler").glob("*.py"), *(ROOT / "config" / "model").glob("*.py")]
+    for path in (*readers, ROOT / "config" / "resources.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute):
                 found.add(node.attr)
