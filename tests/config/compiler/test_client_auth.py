@@ -130,9 +130,9 @@ def test_a_url_says_where_keys_are_fetched(  # noqa: PLR0913, PLR0917  the parts
     url: str,
     host: str,
     port: int,
-    is_tls: bool,  # noqa: FBT001
+    is_tls: bool,
     authority: bytes,
-    target: str,
+    target: str,  # noqa: FBT001
 ) -> None:
     policy, findings = jwt({"remote": {"url": url, "cacheDuration": "10m"}})
 
