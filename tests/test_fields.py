@@ -8,7 +8,6 @@ from config.model.base import Model, Resource
 from tests import fields
 
 
-
 def written() -> set[tuple[str, str]]:
     """The heading and path of every row of the page."""
     found = set()
