@@ -116,6 +116,8 @@ class PolicySpec(Model):
         if not isinstance(data, dict):
             return data
         given = [name for name in ("targetRefs", "targetSelectors") if data.get(name) is not None]
+        if not given and data.keys() - {info.alias for info in cls.model_fields.values()}:
+            return as_tuples(data)  # one of the unknown fields is the misspelt target, and is reported as that
         if len(given) != 1:
             fault("missing-target", f"exactly one of targetRefs, targetSelectors must be set, not {len(given)}")
         targets = data[given[0]]
