@@ -186,8 +186,7 @@ class Http2Connection(Http2Wire):
         if not (stream.sent and stream.is_complete):
             with suppress(StreamClosedError):  # the origin reset it
                 self._h2.reset_stream(stream.number, ErrorCodes.CANCEL)
-        if not self._streams:
-            self.idle_since = self.loop.time()
+        self.idle_since = self.loop.time()
         self._flush()
         self._changed()
 
@@ -264,11 +263,14 @@ class Http2Connection(Http2Wire):
         stream.fail(kind(f"the origin reset the stream: {_name(code)}"))
 
     def _on_go_away(self, frame: GoAway) -> None:
-        """Begin nothing more here; what the origin has begun goes on."""
+        """Begin nothing more here; what the origin has begun goes on.
+
+        The others are not reset: the origin has never heard of them, and nginx takes that for a protocol error.
+        """
         self._retiring = True
-        for number, stream in self._streams.items():
-            if number > frame.last_stream:
-                stream.fail(OriginRefusedError(f"the origin is about to leave: {_name(frame.code)}"))
+        for number in [number for number in self._streams if number > frame.last_stream]:
+            error = OriginRefusedError(f"the origin is about to leave: {_name(frame.code)}")
+            self._streams.pop(number).fail(error)
         self._changed()
 
     def _flush(self) -> None:
