@@ -118,7 +118,7 @@ def nginx(directory: Path, server: str) -> Iterator[int]:
     configuration = directory / "nginx.conf"
     paths = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     configuration.write_text(
-        "daemon off; worker_processes 1; pid nginx.pid; error_log stderr; events {}\n"
+        "daemon off; worker_processes 1; pid nginx.pid; error_log stderr info; events {}\n"
         "http { access_log off; "
         + "".join(f"{name}_temp_path {directory}/{name}; " for name in paths)
         + f"server {{ {server.replace('PORT', f'127.0.0.1:{port}')} }} }}\n"
