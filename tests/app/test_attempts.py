@@ -426,7 +426,7 @@ async def test_a_backend_with_a_fault_answers_its_share_with_500(fault: Any, bod
 # credentials
 
 
-SECRET = Credentials((Credential(SecretValue("secret")), Credential(SecretValue("1"), ParameterLocation(b"key"))))
+SECRET = Credentials((Credential(SecretValue(b"secret")), Credential(SecretValue(b"1"), ParameterLocation(b"key"))))
 
 
 @in_loop
