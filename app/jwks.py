@@ -101,9 +101,9 @@ class _PublishedKeys:
         self._keys = NO_KEYS
         self._fetched_at = -math.inf
         self._early_at = -math.inf
-        self._fetch: asyncio.Task[bool] | None = None
         self._problem = ""
         """What was logged last: a lasting problem is logged once."""
+        self._fetch: asyncio.Task[bool] | None = asyncio.create_task(self._try())
         self.task = asyncio.create_task(self._keep_fresh())
 
     @property

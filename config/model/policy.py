@@ -14,6 +14,7 @@ from config.model.base import (
     Model,
     NotAvailable,
     ObjectReference,
+    Refused,
     Resource,
     SectionName,
     Text,
@@ -77,7 +78,7 @@ class TrafficSpec(Model):
     retry: RetrySpec | None = None
     buffer: BufferSpec | None = None
     delay: DelaySpec | None = None
-    phase: Literal["PostRouting"] | None = None
+    phase: Annotated[Literal["PostRouting"] | None, Refused(("PreRouting",))] = None
     rate_limit: NotAvailable = None
     ent_rate_limit: NotAvailable = None
     ext_auth: NotAvailable = None
