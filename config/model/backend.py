@@ -215,7 +215,7 @@ class AgentgatewayBackendSpec(Model):
     static: StaticBackendSpec | None = None
     dynamic_forward_proxy: DynamicForwardProxySpec | None = None
     policies: BackendPoliciesSpec = BackendPoliciesSpec()
-    a2a: NotAvailable = None
+    a2a: NotAvailable = Field(default=None, alias="a2a")
     ai: NotAvailable = None
     mcp: NotAvailable = None
     aws: NotAvailable = None
