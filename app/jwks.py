@@ -45,9 +45,7 @@ class FetchError(Exception):
 class KeySets:
     """Every key set that some configuration in use names. Made and used in one event loop."""
 
-    def __init__(
-        self, transport: Callable[[Upstream], Transport], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, transport: Callable[[Upstream], Transport], clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare; nothing is fetched before `reconcile`.
 
         Args:

@@ -20,33 +20,20 @@ from config.compiler.rewrites import (
 )
 from config.model.responses import CorsSpec, CsrfSpec, HostRewriteSpec, RequestRedirectSpec, UrlRewriteSpec
 from config.model.route import RequestMirrorSpec, RouteMatchSpec
+from config.policy.balancing import DynamicForwardProxy
 from config.policy.cors import Cors, Origin
 from config.policy.csrf import Csrf
+from config.policy.mirror import Mirror
 from config.policy.rewrite import FullPath, PrefixPath, Redirect, UrlRewrite
 from config.policy.upstream import Upstream
 from config.snapshot import Backend
 from tests.config.examples import ROUTE, WORKSHOP, codes, resources_of, several
 
 if TYPE_CHECKING:
-    from config.model.base import BackendReference, Model
+    from config.model.base import Model
     from config.policy.mirror import Mirror
 
 M = TypeVar("M", bound="Model")
-
-SHADOW = """\
-apiVersion: v1
-kind: Service
-metadata: {name: shadow, namespace: NAMESPACE}
-spec: {ports: [{port: 8080}, {port: 80}]}
-"""
-GRANT = """\
-apiVersion: gateway.networking.k8s.io/v1beta1
-kind: ReferenceGrant
-metadata: {name: grant, namespace: other}
-spec:
-  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: infra}]
-  to: [{group: "", kind: Service}]
-"""
 
 
 def spec(model: type[M], **fields: Any) -> M:
@@ -274,7 +261,9 @@ def test_the_examples_compile_without_a_finding(file: str, expected: dict[str, i
             case "requestRedirect":
                 compile_redirect(place, spec(RequestRedirectSpec, **block), chosen)
             case "requestMirror":
-                assert compile_mirror(place, spec(RequestMirrorSpec, **block), lambda *_: Backend("infra/shadow", SHADOW))
+                assert compile_mirror(
+                    place, spec(RequestMirrorSpec, **block), lambda *_: Backend("infra/shadow", SHADOW)
+                )
             case "cors":
                 compile_cors(place, spec(CorsSpec, **block))
             case "csrf":
