@@ -24,6 +24,7 @@ from config.policy.balancing import DynamicForwardProxy
 from config.policy.cors import Cors, Origin
 from config.policy.csrf import Csrf
 from config.policy.mirror import Mirror
+from config.policy.mirror import Mirror
 from config.policy.rewrite import FullPath, PrefixPath, Redirect, UrlRewrite
 from config.policy.upstream import Upstream
 from config.snapshot import Backend
@@ -31,7 +32,6 @@ from tests.config.examples import ROUTE, WORKSHOP, codes, resources_of, several
 
 if TYPE_CHECKING:
     from config.model.base import Model
-    from config.policy.mirror import Mirror
 
 M = TypeVar("M", bound="Model")
 
