@@ -147,6 +147,7 @@ def squid(directory: Path, connect_port: int) -> Iterator[int]:
     configuration = directory / "squid.conf"
     configuration.write_text(
         f"http_port 127.0.0.1:{port}\nacl target port {connect_port}\nacl tunnels method CONNECT\nhttp_access allow tunnels target\n"
+        f""
         f"http_access deny all\ncache deny all\naccess_log none\ncache_log /dev/null\n"
         "pid_filename none\ncoredump_dir /\nshutdown_lifetime 0 seconds\n"
         "netdb_filename none\npinger_enable off\n"
