@@ -1,6 +1,6 @@
 # A fresh machine needs Python >= 3.11 with pip, and make. Everything else comes from PyPI into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check fix tables bench clean
+.PHONY: help demo run test check fix tables fields bench clean
 SHELL := /bin/sh
 
 VENV := .venv
@@ -47,6 +47,10 @@ fix: $(VENV)/.dev ## what the tools can mend by themselves
 
 tables: $(VENV)/.dev ## make the CEL parser's tables anew, after an upgrade of lark or cel-python
 	$(BIN)/python -c 'from config.cel.grammar import save_tables; save_tables()'
+
+fields: $(VENV)/.dev ## write docs/fields.md and the table of docs/check.md anew
+	$(BIN)/python -m tests.fields
+	$(BIN)/python -m tests.codes
 
 bench: $(VENV)/.dev ## this gateway beside its peers; ARGS="--peers envoy --rules 1000" passes options, ARGS=--help lists them
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

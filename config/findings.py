@@ -180,6 +180,10 @@ CATALOGUE: Final[Mapping[str, Explanation]] = {
         "A field or value is known to AgentGateway or Gateway API and not available here; it is never ignored.",
         "Remove it; docs/fields.md lists what works.",
     ),
+    "not-by-port": Explanation(
+        "A route names one port of a ServiceEntry, and takes the requests of all of them.",
+        "Remove `sectionName` and `port`.",
+    ),
     "not-enrolled": Explanation(
         "A ServiceEntry is not served, because no label of it or its Namespace names this gateway.",
         "Label it `istio.io/use-waypoint`.",
@@ -253,6 +257,10 @@ CATALOGUE: Final[Mapping[str, Explanation]] = {
     "unverified-origin": Explanation(
         "The origin's certificate is not verified, or its name is not.",
         "Remove `insecureSkipVerify`; `caCertificateRefs` and `sni` do for private origins.",
+    ),
+    "weak-hash": Explanation(
+        "A user's password is hashed with SHA-1 without salt, which is guessed quickly.",
+        "Make the line anew with `htpasswd -B`.",
     ),
     "yaml-key": Explanation("A key of a mapping is no text.", "Put it in quotes."),
     "yaml-limit": Explanation("A document has more values or levels than are read.", "Split it."),

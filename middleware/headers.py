@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from config.cel import EvaluationError
 from config.policy.body import without_description
-from config.policy.normalisation import AmbiguousTargetError, check_query, normalise_path, parse_authority
+from config.policy.normalisation import AmbiguousTargetError, parse_authority
 from middleware.context import CONTEXT
-from middleware.errors import AuthorizationDeniedError, GatewayError, InvalidRequestError
+from middleware.errors import GatewayError, InvalidRequestError
 from middleware.messages import discard_body, put_back
+from middleware.rewritten_path import judge
 from middleware.transformations import choose
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from config.attributes import RequestAttributes
     from config.policy.transformation import Transform, Transformation
     from middleware.context import RequestContext
 
@@ -86,7 +86,8 @@ async def _rewrite(caller_method: str, receive: Receive, context: RequestContext
         elif name == b":authority":
             context.authority = _authority(value)
         else:
-            context.target = _target(value, context, attributes)
+            # Expressions go on seeing the path that the caller asked for: only the guard is asked about the new one.
+            judge(context, value.decode("utf-8", "surrogateescape"))
     return receive if body is None else await _replace_body(body, receive, context)
 
 
@@ -104,24 +105,6 @@ def _authority(value: bytes) -> bytes:
     except AmbiguousTargetError as error:
         raise InvalidRequestError(f"the rewritten authority: {error}") from None
     return value.lower()
-
-
-def _target(value: bytes, context: RequestContext, attributes: RequestAttributes) -> str:
-    """Return a rewritten path and query, canonical and judged by the rules that guard the path.
-
-    Expressions go on seeing the path that the caller asked for: only the guard is asked about the new one.
-    """
-    raw_path, mark, raw_query = value.partition(b"?")
-    try:
-        path, query = normalise_path(raw_path), check_query(raw_query) if mark else None
-    except AmbiguousTargetError as error:
-        raise InvalidRequestError(f"the rewritten path: {error}") from None
-    rewritten = replace(attributes, path=path, query=query)
-    route, _ = context.routed()
-    if refusal := route.authorization.guard_path(rewritten):
-        context.decision = refusal
-        raise AuthorizationDeniedError(f"the rewritten path: {refusal.explanation}")
-    return rewritten.path_and_query
 
 
 async def _replace_body(body: bytes, receive: Receive, context: RequestContext) -> Receive:

@@ -12,6 +12,7 @@ from config.policy.body import without_description
 from middleware.context import CONTEXT, DECISION_ID
 from middleware.errors import GatewayError, ResponseTooLargeError
 from middleware.framing import NO_CONTENT, NO_LENGTH
+from middleware.queued import with_queued
 from middleware.transformations import choose
 
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
     from middleware.context import RequestContext
 
 MAX_DISCARDED_BYTES = 64 * 1024
-"""Of a body that is replaced: as much is taken so that the connection to the origin can be used again."""
+"""Of a body that is replaced and of known length: it is taken, so that the connection can be used again."""
 _STATUS = re.compile(rb"[2-5][0-9]{2}")
-_ADDED_TO = frozenset({b"vary"})
-"""Queued fields that are added to those of their name."""
 
 
 class _ReplacedError(BaseException):
@@ -60,7 +59,7 @@ class _Answer:
     __slots__ = (
         "_buffer",
         "_context",
-        "_discarded",
+        "_ends_soon",
         "_head",
         "_limit",
         "_parts",
@@ -108,8 +107,7 @@ class _Answer:
     def _send_head(self, status: int, headers: RawHeaders) -> Awaitable[None]:
         queued = self._context.queued_headers
         if queued:
-            replaced = {name for name, _ in queued} - _ADDED_TO
-            headers = [pair for pair in headers if pair[0] not in replaced] + list(queued)
+            headers = with_queued(headers, queued)
         self._context.status = status
         return self._send({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -122,13 +120,14 @@ class _Answer:
         self._transform = transform = _transform(self._scope, route, attributes)
         self._head = status, headers
         self._parts: list[bytes] = []
-        self._size = self._discarded = 0
+        self._size = 0
         buffer = route.buffer.response if route.buffer is not None and not _is_local(headers) else None
         reads = transform is not None and transform.reads_response_body
+        length = next((int(value) for name, value in headers if name == b"content-length"), None)
+        self._ends_soon = length is not None and length <= MAX_DISCARDED_BYTES
         if self._scope["method"] == "HEAD" or status in NO_CONTENT:
             await self._rewrite(attributes, b"", is_whole=True, more=True)
             return
-        length = next((int(value) for name, value in headers if name == b"content-length"), None)
         if buffer is not None and length is not None and length > buffer.max_bytes:
             self._refuse_unless_open(buffer)
             buffer = buffer if reads else None  # it would not become whole
@@ -193,18 +192,16 @@ class _Answer:
             await self._send({"type": "http.response.body", "body": held or b"", "more_body": more})
 
     async def _discard(self, message: Message) -> None:
-        """Take what is left of an answer that is replaced, if it comes at once.
+        """Take what is left of an answer that is replaced, if it is little.
 
         Raises:
-            _ReplacedError: it does not. Closing the connection to the origin costs less than to wait for a stream.
+            _ReplacedError: it is not, or nobody can tell. Closing the connection to the origin costs less than to wait for a stream.
 
         """
-        part = message.get("body", b"")
         if not message.get("more_body", False):
             await self.finish()
             return
-        self._discarded += len(part)
-        if not part or self._discarded > MAX_DISCARDED_BYTES:
+        if not self._ends_soon:
             raise _ReplacedError
 
 

@@ -24,8 +24,8 @@ def judge(context: RequestContext, target: str) -> None:
     """
     path, mark, rest = target.partition("?")
     try:
-        path = normalise_path(path.encode("utf-8", "surrogatepass"))
-        query = check_query(rest.encode("utf-8", "surrogatepass")) if mark else None
+        path = normalise_path(path.encode("utf-8", "surrogateescape"))
+        query = check_query(rest.encode("utf-8", "surrogateescape")) if mark else None
     except AmbiguousTargetError as error:
         raise InvalidRequestError(f"the rewritten target: {error}") from None
     route, attributes = context.routed()

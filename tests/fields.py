@@ -29,8 +29,8 @@ NO_EFFECT = "accepted, no effect here"
 INTRODUCTION = f"""\
 # Fields
 
-Every field of every manifest that is read, written from the models by `make fields`. A field that is not here is refused
-as `unknown-field`, with the nearest known name; nothing is silently ignored.
+Every field of every manifest that is read, written from the models by `make fields`. A field that is not here is
+refused as `unknown-field`, with the nearest known name; nothing is silently ignored.
 
 * **{WORKS}**: it does what the kind's own reference says, and what [manifests](manifests.md) says more exactly.
 * **{REFUSED}**: AgentGateway or Gateway API has it, this gateway does not; a manifest with it is faulty.
@@ -159,7 +159,7 @@ def page() -> str:
         body = "\n".join(map(str, own)) if own else ""
         head = "| field | status | meaning |\n|---|---|---|\n"
         parts.append(f"## {', '.join(names)}\n\n{head}{body}\n")
-    common = [row for row in rows(base.Resource)]
+    common = list(rows(base.Resource))
     table = "\n".join(map(str, common))
     parts.insert(1, f"## Every manifest\n\n| field | status | meaning |\n|---|---|---|\n{table}\n")
     return "\n".join(parts)
@@ -175,15 +175,29 @@ def models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 
 def names_that_are_read() -> set[str]:
-    """Return every attribute that some module of `config` reads, the declarations of the models apart."""
+    """Return every attribute that some module reads which sees the models, and what stands in tables there."""
     found: set[str] = set()
-    for path in (ROOT / "config").rglob("*.py"):
+    readers = [*(ROOT / "config" / "compiler").glob("*.py"), *(ROOT / "config" / "model").glob("*.py")]
+    for path in (*readers, ROOT / "config" / "resources.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute):
                 found.add(node.attr)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.add(node.value)  # getattr(spec, "name"), and tables of fields
+            elif path.parent.name == "compiler" and isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)  # a table of fields
     return found
+
+
+def _leaves_no_choice(annotation: Any) -> bool:
+    """Tell whether a field can only say what is so anyway."""
+    members = list(_members(annotation))
+    return all(
+        len(get_args(member)) == 1
+        if get_origin(member) is Literal
+        else isinstance(member, type)
+        and issubclass(member, BaseModel)
+        and all(_leaves_no_choice(info.annotation) for info in member.model_fields.values())
+        for member in members
+    )
 
 
 def unread_fields() -> list[str]:
@@ -195,7 +209,9 @@ def unread_fields() -> list[str]:
             for top in kinds().values()
             for model in models(top)
             for name, info in model.model_fields.items()
-            if status_of(info).startswith(WORKS) and name not in read
+            if status_of(info).startswith(WORKS)
+            and not _leaves_no_choice(info.annotation)
+            and read.isdisjoint({name, info.alias})
         }
     )
 

@@ -8,6 +8,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
+from app.backends.errors import OriginError
 from app.backends.oauth import TokenError, fetch_token
 from config.policy.credentials import ClientCredentials, InvalidCredentialError, Passthrough
 from config.secret_values import SecretValue
@@ -16,7 +17,7 @@ from middleware.errors import BackendAuthenticationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from app.backends.transport import OriginTransport
+    from app.backends.exchange import Transport
     from config.attributes import RequestAttributes
     from config.policy.credentials import Credentials, Source, WrittenCredentials
     from config.policy.upstream import Upstream
@@ -63,9 +64,7 @@ class _Kept:
 class CredentialBroker:
     """Finds the credentials that backends ask for. One for the whole process; tokens survive a reload."""
 
-    def __init__(
-        self, transport: Callable[[Upstream], OriginTransport], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, transport: Callable[[Upstream], Transport], clock: Callable[[], float] = time.monotonic) -> None:
         """Begin without any token.
 
         Args:
@@ -172,6 +171,8 @@ class CredentialBroker:
                 value, lifetime = await fetch_token(client, self._transport(client.endpoint))
             except TokenError as error:
                 return self._failed(kept, str(error))
+            except OriginError as error:  # its TLS settings cannot be used
+                return self._failed(kept, f"token endpoint {client.authority.decode()}: {error}")
             except Exception as error:  # noqa: BLE001  a defect; whoever waits is answered
                 # Without the exception's own text, as in `middleware.problems`.
                 frames = traceback.extract_tb(error.__traceback__)[-12:]

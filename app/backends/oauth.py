@@ -16,7 +16,7 @@ from config.secret_values import SecretValue
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from app.backends.transport import OriginResponse, OriginTransport
+    from app.backends.exchange import Response, Transport
     from config.attributes import RawHeaders
     from config.policy.credentials import ClientCredentials
 
@@ -44,7 +44,7 @@ class FetchedToken(NamedTuple):
 
 
 async def fetch_token(
-    client: ClientCredentials, transport: OriginTransport, limit_seconds: float = FETCH_SECONDS
+    client: ClientCredentials, transport: Transport, limit_seconds: float = FETCH_SECONDS
 ) -> FetchedToken:
     """Ask for a token once. A redirect is a failure: the secret goes nowhere but to the endpoint itself.
 
@@ -91,7 +91,7 @@ def token_request(client: ClientCredentials) -> tuple[RawHeaders, bytes]:
     return headers, body
 
 
-async def _ask(client: ClientCredentials, transport: OriginTransport) -> bytes:
+async def _ask(client: ClientCredentials, transport: Transport) -> bytes:
     """Return the body of a good answer."""
     try:
         response = await _send(client, transport)
@@ -111,7 +111,7 @@ async def _ask(client: ClientCredentials, transport: OriginTransport) -> bytes:
         response.close()
 
 
-async def _send(client: ClientCredentials, transport: OriginTransport) -> OriginResponse:
+async def _send(client: ClientCredentials, transport: Transport) -> Response:
     headers, body = token_request(client)
     return await transport.exchange("POST", client.path, headers, _once(body))
 

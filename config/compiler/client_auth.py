@@ -51,7 +51,7 @@ def compile_basic_authentication(place: Place, spec: BasicAuthenticationSpec) ->
         text = secret.reveal().decode("utf-8", "replace") if secret is not None else ""
         lines = [(at, line) for line in text.splitlines()]
     else:
-        lines = [(place.at("users", index), line.get_secret_value()) for index, line in enumerate(spec.users or ())]
+        lines = [(place.at("users", index), line) for index, line in enumerate(spec.users or ())]
     users = _users(lines)
     if not users and len(place.findings) == before:
         place.warn("no-credentials", "there is no user: nobody is let in")

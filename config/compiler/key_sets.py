@@ -107,7 +107,10 @@ def _of_backend(place: Place, reference: BackendReference, path: str) -> tuple[U
 
 
 def _service(place: Place, reference: BackendReference, namespace: str) -> Upstream | None:
-    """Return a `Service`. One that is not among the manifests is dialled by its cluster name all the same."""
+    """Return a `Service`: infrastructure that the operator names, so the dial guard does not ask.
+
+    One that is not among the manifests is dialled by its cluster name all the same.
+    """
     full_name = f"{namespace}/{reference.name}"
     if reference.port is None:
         place.error("missing-field", "'port' is required with a Service")
@@ -116,7 +119,7 @@ def _service(place: Place, reference: BackendReference, namespace: str) -> Upstr
     if service is not None and reference.port not in {port.port for port in service.model.spec.ports}:
         place.at("port").error("dangling-reference", f"the Service {full_name} has no port {reference.port}")
         return None
-    return Upstream(f"{reference.name}.{namespace}.svc.cluster.local", reference.port)
+    return Upstream(f"{reference.name}.{namespace}.svc.cluster.local", reference.port, guarded=False)
 
 
 def _is_granted(place: Place, reference: BackendReference, namespace: str) -> bool:

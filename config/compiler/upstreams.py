@@ -43,6 +43,7 @@ _VERIFICATION: Final = {None: Verification.FULL, "Hostname": Verification.CHAIN,
 _UNUSABLE_TUNNEL: Final = Tunnel("", 0, unusable=True)
 _DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([-a-z0-9_]*[a-z0-9])?(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9])?)*\Z")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+\Z")
+_BEGINNINGS = (b"-----BEGIN CERTIFICATE-----", b"-----BEGIN X509 CERTIFICATE-----")
 _ALL_DIGITS = re.compile(r"[0-9.]+\Z")
 """An address, or what a resolver may take for one."""
 
@@ -176,6 +177,9 @@ def _certificates(place: Place, pem: bytes, what: str) -> Sequence[x509.Certific
     try:
         certificates = x509.load_pem_x509_certificates(pem)
     except (ValueError, UnsupportedAlgorithm):
+        certificates = []
+    # A block that is cut off is passed over by the parser: what follows, or was meant to, would be missing unseen.
+    if len(certificates) != sum(map(pem.count, _BEGINNINGS)):
         certificates = []
     if not certificates:
         empty = b"-----BEGIN " not in pem

@@ -11,6 +11,7 @@ from config.model.base import (
     Name,
     NotAvailable,
     Port,
+    Refused,
     Resource,
     Seconds,
     SecretKeyReference,
@@ -66,7 +67,7 @@ class BackendTlsSpec(Model):
     verify_subject_alt_names: Annotated[tuple[ShortText, ...], Field(max_length=16)] = ()
     """DNS names or URIs of which the certificate must carry one, in place of the host."""
     alpn_protocols: Annotated[tuple[Literal["h2", "http/1.1"], ...], Field(min_length=1, max_length=2)] | None = None
-    certificate_source: Literal["Inline"] = "Inline"
+    certificate_source: Annotated[Literal["Inline"], Refused(("SPIFFE",))] = "Inline"
     key_exchange_groups: NotAvailable = None
 
     @model_validator(mode="after")
@@ -214,7 +215,7 @@ class AgentgatewayBackendSpec(Model):
     static: StaticBackendSpec | None = None
     dynamic_forward_proxy: DynamicForwardProxySpec | None = None
     policies: BackendPoliciesSpec = BackendPoliciesSpec()
-    a2a: NotAvailable = None
+    a2a: NotAvailable = Field(default=None, alias="a2a")
     ai: NotAvailable = None
     mcp: NotAvailable = None
     aws: NotAvailable = None

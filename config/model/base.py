@@ -215,9 +215,10 @@ def field_names(model_class: type[BaseModel], path: tuple[str | int, ...]) -> li
     for step in path:
         if isinstance(step, int):
             continue
-        fields = {to_camel(name): info.annotation for name, info in getattr(model, "model_fields", {}).items()}
+        fields = {info.alias: info.annotation for info in getattr(model, "model_fields", {}).values()}
         model = _model_in(fields.get(step))
-    return [to_camel(name) for name in getattr(model, "model_fields", {})]
+    infos = getattr(model, "model_fields", {}).values()
+    return [info.alias for info in infos if info.annotation is not type(None)]  # of `NotAvailable` nothing is told
 
 
 def _model_in(annotation: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
 from config.model.base import (
     CONCEALED,
@@ -83,7 +83,7 @@ class BasicAuthenticationSpec(Model):
 
     mode: Literal["Strict", "Optional"] = "Strict"
     realm: Annotated[str, Field(max_length=256, pattern=r'^[^"\\\x00-\x1f\x7f]*$')] | None = None
-    users: Annotated[tuple[SecretStr, ...], Field(max_length=256)] | None = None
+    users: Annotated[tuple[str, ...], Field(max_length=256), CONCEALED] | None = Field(default=None, repr=False)
     """Lines of an htpasswd file."""
     secret_ref: SecretKeyReference | None = None
     """Its key `.htaccess` is an htpasswd file."""

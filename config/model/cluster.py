@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, model_validator
 
-from config.model.base import ClusterResource, LenientModel, Model, Name, Port, Resource, Text, fault
+from config.model.base import ClusterResource, LenientModel, Model, Name, NoEffect, Port, Resource, Text, fault
 from config.secret_values import SecretValue
 
 
@@ -17,9 +17,9 @@ class ServicePort(LenientModel):
 
     port: Port
     name: str = ""
-    target_port: int | str | None = None
+    target_port: Annotated[int | str | None, NoEffect("the cluster maps it")] = None
     """Not read: a `Service` is dialled by its cluster name, where the cluster maps it."""
-    app_protocol: str | None = None
+    app_protocol: Annotated[str | None, NoEffect("http.version of the backend says it")] = None
 
 
 class ServiceSpec(LenientModel):
@@ -38,7 +38,7 @@ class Secret(Resource):
     """A `Secret` manifest. Its values are masked wherever it is shown."""
 
     type: str = "Opaque"
-    immutable: bool = False
+    immutable: Annotated[bool, NoEffect("a cluster holds to it")] = False
     data: dict[str, SecretStr] = Field(default_factory=dict)
     """Base64."""
     string_data: dict[str, SecretStr] = Field(default_factory=dict)
@@ -70,9 +70,9 @@ class Secret(Resource):
 class ConfigMap(Resource):
     """A `ConfigMap` manifest."""
 
-    immutable: bool = False
+    immutable: Annotated[bool, NoEffect("a cluster holds to it")] = False
     data: dict[str, str] = Field(default_factory=dict)
-    binary_data: dict[str, str] = Field(default_factory=dict)
+    binary_data: Annotated[dict[str, str], NoEffect("nothing refers to binary data")] = Field(default_factory=dict)
     """Not read."""
 
 
@@ -96,7 +96,7 @@ class GatewayClassSpec(Model):
 class GatewayClass(Resource):
     """A `GatewayClass` manifest: which implementation a `Gateway` asks for."""
 
-    spec: GatewayClassSpec
+    spec: Annotated[GatewayClassSpec, NoEffect("this process is the implementation, whatever the class")]
 
 
 class GrantFrom(Model):

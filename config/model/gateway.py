@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from config.model.base import Labels, Model, NotAvailable, Port, Resource, SectionName, Text, fault
+from config.model.base import Labels, Model, NoEffect, NotAvailable, Port, Resource, SectionName, Text, fault
 from config.model.cluster import ParametersReference
 from config.model.service_entry import HostPattern
 
@@ -69,11 +69,11 @@ class InfrastructureSpec(Model):
 class GatewaySpec(Model):
     """`spec` of a `Gateway`."""
 
-    gateway_class_name: Text
+    gateway_class_name: Annotated[Text, NoEffect("this process is the implementation, whatever the class")]
     listeners: Annotated[tuple[ListenerSpec, ...], Field(min_length=1, max_length=64)]
-    addresses: Any = None
+    addresses: Annotated[Any, NoEffect("where a cluster makes it reachable")] = None
     """Where a cluster makes it reachable; not read."""
-    infrastructure: InfrastructureSpec | None = None
+    infrastructure: Annotated[InfrastructureSpec | None, NoEffect("what a cluster makes for it")] = None
 
     @model_validator(mode="after")
     def _check(self) -> GatewaySpec:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from config.model.base import Model, NotAvailable, Resource
+from config.model.base import Model, NoEffect, NotAvailable, Resource
+
+_DEPLOYED = NoEffect("it is for a cluster, which deploys the proxy")
 
 
 class IstioSpec(Model):
@@ -25,13 +27,13 @@ class LoggingSpec(Model):
 class ParametersSpec(Model):
     """`spec`. What describes the deployed Kubernetes objects has no meaning for a process that somebody else starts."""
 
-    istio: IstioSpec | None = None
+    istio: Annotated[IstioSpec | None, _DEPLOYED] = None
     logging: LoggingSpec | None = None
-    deployment: Any = None
-    service: Any = None
-    service_account: Any = None
-    image: Any = None
-    resources: Any = None
+    deployment: Annotated[Any, _DEPLOYED] = None
+    service: Annotated[Any, _DEPLOYED] = None
+    service_account: Annotated[Any, _DEPLOYED] = None
+    image: Annotated[Any, _DEPLOYED] = None
+    resources: Annotated[Any, _DEPLOYED] = None
     raw_config: NotAvailable = None
 
 

@@ -13,6 +13,7 @@ from config.model.base import (
     Model,
     NotAvailable,
     ObjectReference,
+    Refused,
     Resource,
     SectionName,
     Text,
@@ -76,7 +77,7 @@ class TrafficSpec(Model):
     retry: RetrySpec | None = None
     buffer: BufferSpec | None = None
     delay: DelaySpec | None = None
-    phase: Literal["PostRouting"] | None = None
+    phase: Annotated[Literal["PostRouting"] | None, Refused(("PreRouting",))] = None
     rate_limit: NotAvailable = None
     ent_rate_limit: NotAvailable = None
     ext_auth: NotAvailable = None
@@ -115,6 +116,8 @@ class PolicySpec(Model):
         if not isinstance(data, dict):
             return data
         given = [name for name in ("targetRefs", "targetSelectors") if data.get(name) is not None]
+        if not given and data.keys() - {info.alias for info in cls.model_fields.values()}:
+            return as_tuples(data)  # one of the unknown fields is the misspelt target, and is reported as that
         if len(given) != 1:
             fault("missing-target", f"exactly one of targetRefs, targetSelectors must be set, not {len(given)}")
         targets = data[given[0]]

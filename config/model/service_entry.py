@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from config.model.base import Model, Port, Resource, Text, fault
+from config.model.base import Model, NoEffect, Port, Resource, Text, fault
 
 HostPattern = Annotated[
     str,
@@ -36,23 +36,23 @@ class WorkloadEntrySpec(Model):
     weight: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     """Share of the requests; none is 1, and 0 none."""
     labels: dict[str, str] = Field(default_factory=dict)
-    network: str = ""
-    locality: str = ""
-    service_account: str = ""
+    network: Annotated[str, NoEffect("it is for a mesh")] = ""
+    locality: Annotated[str, NoEffect("it is for a mesh")] = ""
+    service_account: Annotated[str, NoEffect("it is for a mesh")] = ""
 
 
 class ServiceEntrySpec(Model):
     """`spec` of a `ServiceEntry`."""
 
     hosts: Annotated[tuple[HostPattern, ...], Field(min_length=1)]
-    addresses: tuple[str, ...] = ()
+    addresses: Annotated[tuple[str, ...], NoEffect("callers name the host")] = ()
     """Virtual addresses that a mesh routes here; direct callers never use them."""
     location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = "MESH_EXTERNAL"
     resolution: Literal["DNS", "STATIC", "NONE"] = "DNS"
     """How the hosts are resolved where no route names a backend. `DNS`: by name; `STATIC`: `endpoints`."""
     ports: Annotated[tuple[ServicePortSpec, ...], Field(min_length=1)]
     endpoints: tuple[WorkloadEntrySpec, ...] = ()
-    export_to: Any = None
+    export_to: Annotated[Any, NoEffect("it is for a mesh")] = None
     """Visibility inside a mesh; not read."""
     subject_alt_names: tuple[Text, ...] = ()
     """Names of which the origin's certificate must carry one, where no `verifySubjectAltNames` says so."""

@@ -146,8 +146,9 @@ def _possible(entry: dict[str, Any], kind: Any) -> frozenset[str]:
     """Return the algorithms of the key's type; none where the type is not used here."""
     if kind != "RSA":
         curve = entry.get("crv")
-        known = isinstance(kind, str) and isinstance(curve, str)
-        return _CURVES.get((kind, curve), frozenset()) if known else frozenset()
+        if not isinstance(kind, str) or not isinstance(curve, str):
+            return frozenset()
+        return _CURVES.get((kind, curve), frozenset())
     modulus = entry.get("n")
     try:
         number = base64.urlsafe_b64decode(modulus + "=" * (-len(modulus) % 4)) if isinstance(modulus, str) else b""

@@ -110,7 +110,9 @@ def test_the_workshops_decisions(  # noqa: PLR0913, PLR0917  the columns of the 
 
 @pytest.mark.parametrize("host", ["api.github.com", "httpbingo.org"])
 def test_the_workshops_headers(workshop: Snapshot, host: str) -> None:
-    rewrite = only(workshop.exact[host]).request_headers
+    transformation = only(workshop.exact[host]).transformation
+    assert transformation is not None
+    rewrite = transformation.plain_request
     assert rewrite is not None
     sent = [
         (b"x-caller-identity", b"admin/admin"),
@@ -206,7 +208,10 @@ def test_warnings_do_not_stop_a_strict_start_and_are_handed_back(tmp_path: Path)
     snapshot, findings = loaded(tmp_path)
 
     assert allowed(snapshot)
-    assert [(finding.code, finding.severity) for finding in findings] == [("skipped", Severity.WARNING)]
+    assert [(finding.code, finding.severity) for finding in findings] == [
+        ("skipped", Severity.WARNING),
+        ("no-authorization", Severity.WARNING),
+    ]
 
 
 @pytest.mark.parametrize("content", ["", "# the policy was here\n", "---\n"])
@@ -218,7 +223,10 @@ def test_a_file_without_a_manifest_is_a_warning(content: str, tmp_path: Path) ->
     snapshot, findings = loaded(tmp_path)
 
     assert allowed(snapshot)
-    assert [(finding.code, finding.severity) for finding in findings] == [("empty-file", Severity.WARNING)]
+    assert [(finding.code, finding.severity) for finding in findings] == [
+        ("empty-file", Severity.WARNING),
+        ("no-authorization", Severity.WARNING),
+    ]
     assert str(emptied) in str(findings[0])
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from config.policy.authorization import Authorization
+from config.policy.matching import RouteTable
 from config.snapshot import Route, Snapshot, VirtualHost
 from middleware.authorization import AuthorizationMiddleware
 from middleware.context import CONTEXT
@@ -36,7 +37,9 @@ def route_of(*rules: Rule, **fields: Any) -> Route:
 
 def snapshot_of(route: Route) -> Snapshot:
     """Return a configuration of which `origin.test` is the only host."""
-    return Snapshot("0" * 12, "test/egress", {HOST: VirtualHost("test/origin", frozenset({8080}), route)})
+    return Snapshot(
+        "0" * 12, "test/egress", {HOST: VirtualHost("test/origin", frozenset({8080}), RouteTable.of(route))}
+    )
 
 
 @dataclass

@@ -23,7 +23,7 @@ def key(kind: str = "P-256", name: str = "k1") -> SigningKey:  # noqa: ARG001  t
     """Return a key: the same one throughout a test run."""
     if kind == "RSA":
         return RSAKey.generate_key(2048)
-    return OKPKey.generate_key("Ed25519") if kind == "Ed25519" else ECKey.generate_key(kind)  # type: ignore[arg-type]
+    return OKPKey.generate_key("Ed25519") if kind == "Ed25519" else ECKey.generate_key(kind)
 
 
 def public(kind: str = "P-256", name: str = "k1", **members: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.backends.credentials import DROP_SECONDS, FAILURE_SECONDS, CredentialBroker
+from app.backends.errors import OriginConnectError
 from config.policy.credentials import ClientCredentials, Credential, Credentials, Passthrough
 from config.policy.locations import HeaderLocation
 from config.secret_values import SecretValue
@@ -303,6 +304,19 @@ async def test_a_defect_is_an_error_that_shows_nothing(caplog: pytest.LogCapture
 
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert SECRET not in str([vars(record) for record in caplog.records])
+
+
+@in_loop
+async def test_an_endpoint_whose_transport_cannot_be_made_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    def without_roots(_: Upstream) -> OriginTransport:
+        raise OriginConnectError("no trust roots can be loaded")
+
+    async with token_endpoint(numbered) as endpoint:
+        with pytest.raises(BackendAuthenticationError) as caught:
+            await sent(CredentialBroker(without_roots), endpoint.client)
+
+    assert str(caught.value).endswith(": no trust roots can be loaded")
+    assert caplog.records == []
 
 
 @in_loop

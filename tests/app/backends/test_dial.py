@@ -531,3 +531,45 @@ async def test_a_dial_that_ends_at_any_moment_leaves_no_socket_open(
 
 def _open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("host", "refused"),
+    [
+        ("127.0.0.1", True),
+        ("10.1", True),
+        ("0x0a000001", True),
+        ("017700000001", True),
+        ("192.168.1.1.", True),
+        ("::1", True),
+        ("fe80::1%eth0", True),
+        ("::ffff:10.0.0.1", True),
+        ("localhost", True),
+        ("api.localhost.", True),
+        ("93.184.216.34", False),
+        ("2606:2800:220:1::1", False),
+        ("api.example.org", False),
+        ("1.example.org", False),
+    ],
+)
+def test_an_address_is_refused_however_it_is_written_where_a_proxy_would_dial_it(host: str, refused: bool) -> None:
+    if refused:
+        with pytest.raises(OriginConnectError, match="may not be dialled through a proxy"):
+            Dialer().check_literal(host)
+    else:
+        Dialer().check_literal(host)
+
+
+def test_the_exemptions_hold_for_a_proxy_too() -> None:
+    Dialer(allowed=(ipaddress.ip_network("127.0.0.0/8"),)).check_literal("localhost")
+
+
+@in_each_loop
+async def test_infrastructure_is_dialled_wherever_it_is() -> None:
+    async with serving(_waiting) as origin:
+        with await Dialer().dial("127.0.0.1", origin.port, guarded=False) as sock:
+            assert sock.getpeername() == ("127.0.0.1", origin.port)
+
+
+async def _waiting(origin: Downstream) -> None:
+    await origin.until_closed()

@@ -186,7 +186,7 @@ def test_reads_are_the_attributes_that_a_tree_names(text: str, expected: set[str
         ("[1, 2].exists(x, x == 1)", True),
         ("1 / 0 == 1", True),
         ("request.path == ''", False),
-        ("jwt == null", True),
+        ("extauthz == null", True),
         ("uuid() == ''", False),
         ("[1].exists(x, random() < 0.5)", False),
     ],

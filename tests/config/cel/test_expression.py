@@ -419,9 +419,9 @@ def test_two_threads_with_two_identities_never_get_each_others_answers() -> None
         ('request.path in ["/a", "/b"] && request.path == "/b"', ""),
         # What depends on the request, on the caller or on chance is not tried.
         ("request.path == request.host", ""),
-        ('jwt.sub == "a"', "it always fails: a field of null"),
-        ('request.path == "/zen" && jwt.sub == "a"', "it always fails: a field of null"),
-        ('default(jwt.sub, "a") == "a"', ""),
+        ('extauthz.sub == "a"', "it always fails: a field of null"),
+        ('request.path == "/zen" && extauthz.sub == "a"', "it always fails: a field of null"),
+        ('default(extauthz.sub, "a") == "a"', ""),
         ("source.identity == null", ""),
         ('uuid() == ""', ""),
         ("random() > 1.0", ""),

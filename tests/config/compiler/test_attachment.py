@@ -15,7 +15,6 @@ from tests.config.examples import (
     place,
     resources_of,
     several,
-    transformation_policy,
 )
 
 
@@ -114,5 +113,3 @@ def test_several_targets_of_one_kind_are_all_attached_and_every_fault_is_listed(
     assert [attachment.target for attachment in attachments] == ["infra/egress"]
     assert codes(findings) == ["dangling-reference"] * 2
     assert unresolved == {"infra/a", "infra/b"}
-
-

@@ -127,7 +127,12 @@ def test_a_key_that_cannot_be_used_and_a_set_that_is_none_are_faults() -> None:
     ("https://[2001:db8::1]/keys", "2001:db8::1", 443, True, b"[2001:db8::1]", "/keys"),
 ])  # fmt: skip
 def test_a_url_says_where_keys_are_fetched(  # noqa: PLR0913, PLR0917  the parts of a URL
-    url: str, host: str, port: int, is_tls: bool, authority: bytes, target: str  # noqa: FBT001
+    url: str,
+    host: str,
+    port: int,
+    is_tls: bool,
+    authority: bytes,
+    target: str,  # noqa: FBT001
 ) -> None:
     policy, findings = jwt({"remote": {"url": url, "cacheDuration": "10m"}})
 
@@ -138,7 +143,9 @@ def test_a_url_says_where_keys_are_fetched(  # noqa: PLR0913, PLR0917  the parts
     assert codes(findings) == ([] if is_tls else ["insecure-jwks"])
 
 
-@pytest.mark.parametrize("url", ["https://a b/", "https://issuer.example:x/", "https://i.example:0/", "https://é.example/"])
+@pytest.mark.parametrize(
+    "url", ["https://a b/", "https://issuer.example:x/", "https://i.example:0/", "https://é.example/"]
+)
 def test_a_url_that_is_none_leaves_no_key(url: str) -> None:
     policy, findings = jwt({"remote": {"url": url}})
 

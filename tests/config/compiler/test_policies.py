@@ -4,7 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from config.compiler.policies import compile_request_headers, compile_rules
+from config.compiler.annotations import enforcement
+from config.compiler.place import Place
+from config.compiler.policies import compile_network_rules, compile_rules
+from config.compiler.transformations import compile_transformation
 from config.errors import Severity
 from config.policy.authorization import Authorization
 from config.policy.decision import Outcome
@@ -20,13 +23,34 @@ if TYPE_CHECKING:
 def rules(text: str) -> tuple[tuple[Rule, ...], list[Finding]]:
     resources, findings = resources_of(text)
     [policy] = resources.policies.values()
-    return compile_rules(policy, findings), findings
+    place = Place(policy, resources, findings)
+    ignores_errors = enforcement(place).ignores_errors
+    traffic = policy.model.spec.traffic
+    assert traffic is not None
+    assert traffic.authorization is not None
+    here = place.at("spec", "traffic", "authorization")
+    return compile_rules(here, traffic.authorization, ignores_errors=ignores_errors), findings
+
+
+def network_rules(action: str, *expressions: str) -> tuple[tuple[Rule, ...], list[Finding]]:
+    text = authorization_policy(action, *expressions).replace("  traffic:", "  frontend:")
+    resources, findings = resources_of(text.replace("authorization:", "networkAuthorization:"))
+    [policy] = resources.policies.values()
+    frontend = policy.model.spec.frontend
+    assert frontend is not None
+    assert frontend.network_authorization is not None
+    place = Place(policy, resources, findings, ("spec", "frontend", "networkAuthorization"))
+    return compile_network_rules(place, frontend.network_authorization), findings
 
 
 def headers(block: str) -> tuple[HeaderRewrite, list[Finding]]:
     resources, findings = resources_of(transformation_policy(block))
     [policy] = resources.policies.values()
-    rewrite = compile_request_headers(policy, findings)
+    traffic = policy.model.spec.traffic
+    assert traffic is not None
+    assert traffic.transformation is not None
+    place = Place(policy, resources, findings, ("spec", "traffic", "transformation"))
+    rewrite = compile_transformation(place, traffic.transformation).plain_request
     assert rewrite is not None
     return rewrite, findings
 
@@ -62,7 +86,7 @@ def test_rules_read_repeated_headers_as_errors_and_header_values_do_not() -> Non
 def test_an_expression_that_does_not_compile_is_a_fault_with_place_and_caret_and_a_rule_all_the_same() -> None:
     compiled, [finding] = rules(authorization_policy("Deny", "true", "requst.path == 1"))
 
-    assert (finding.code, place(finding)) == ("invalid-expression", (12, 13))
+    assert (finding.code, place(finding)) == ("invalid-expression", (12, 14))
     assert "'requst'" in finding.message
     assert finding.hint == "did you mean 'request'?"
     assert finding.excerpt == "requst.path == 1\n^"
@@ -74,7 +98,7 @@ def test_an_expression_that_does_not_compile_is_a_fault_with_place_and_caret_and
     ("text", "why"),
     [
         ("false", "it is never true"),
-        ("null == jwt && request.path == '/a' && '/b' == request.path", "request.path cannot have two values"),
+        ("null == env && request.path == '/a' && '/b' == request.path", "request.path cannot have two values"),
         ("1 / 0 == 1", "it always fails: division by zero"),
         ("request.path", "it gives a string, never true"),
     ],
@@ -117,14 +141,49 @@ def test_on_error_is_deny_or_ignore_and_stands_on_a_deny_only(action: str, value
     assert [rule.ignore_error for rule in compiled] == [False]
 
 
-def test_a_policy_without_authorization_has_no_rules_and_one_without_transformation_no_headers() -> None:
-    compiled, findings = rules(transformation_policy("{remove: [a]}"))
-    resources, _ = resources_of(authorization_policy("Allow", "true"))
-    [policy] = resources.policies.values()
+@pytest.mark.parametrize("action", list(Action))
+def test_a_rule_cannot_read_the_answer(action: Action) -> None:
+    compiled, [finding] = rules(authorization_policy(action, "response.code == 200"))
 
-    assert compiled == ()
-    assert compile_request_headers(policy, findings) is None
-    assert findings == []
+    assert (finding.code, finding.severity) == ("invalid-expression", Severity.ERROR)
+    assert [rule.expression for rule in compiled] == [None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'source.identity.namespace.startsWith("team-")',
+        'source.spiffeId == "spiffe://cluster.local/x" || source.address == "192.0.2.1"',
+        "destination.port == 15008 && destination.address != source.rawAddress",
+        "true",
+    ],
+)
+def test_a_network_rule_sees_the_connection(text: str) -> None:
+    compiled, findings = network_rules("Allow", text)
+
+    assert codes(findings) == []
+    assert [rule.expression is not None for rule in compiled] == [True]
+
+
+@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize(
+    "text",
+    [
+        'request.method == "GET"',
+        'source.address == "192.0.2.1" || request.path == "/"',
+        'jwt.sub == "a"',
+        "proxy.gateway == 'infra/egress'",
+        # No connection has a host: a Deny that compares it would never hold.
+        'destination.hostname == "api.example.org"',
+        "destination == destination",
+    ],
+)
+def test_a_network_rule_that_reads_a_request_is_a_fault_and_fails_closed(action: Action, text: str) -> None:
+    compiled, findings = network_rules(action, text)
+
+    assert "invalid-expression" in codes(findings)
+    assert [rule.expression for rule in compiled] == [None]
+    assert not Authorization.of(compiled).decide(request()).allowed
 
 
 def test_header_names_are_compared_in_lower_case() -> None:
@@ -143,7 +202,7 @@ def test_header_names_are_compared_in_lower_case() -> None:
 def test_a_value_that_does_not_compile_is_a_fault_and_removes_the_header() -> None:
     rewrite, [finding] = headers("{set: [{name: x-a, value: 'nonsense('}]}")
 
-    assert (finding.code, place(finding)) == ("invalid-expression", (8, 42))
+    assert (finding.code, place(finding)) == ("invalid-expression", (8, 52))
     assert rewrite.apply([(b"x-a", b"spoofed")], request()) == []
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from config.compiler import compile_snapshot
+from config.compiler.backends import unusable
 from config.errors import Severity
 from config.policy.upstream import Upstream, UpstreamTls
 from tests.config.examples import (
@@ -92,7 +93,7 @@ def test_a_service_that_cannot_be_called_without_a_route_is_a_fault_and_has_no_b
 
     assert (finding.code, finding.severity) == ("no-route", Severity.ERROR)
     virtual_host = snapshot.find("a.example.org") or snapshot.exact[HOST]
-    assert only(virtual_host).backend is None
+    assert only(virtual_host).backend == unusable("infra/origin")
 
 
 @pytest.mark.parametrize(
@@ -240,14 +241,15 @@ def test_a_route_whose_backend_cannot_be_used_stays_and_has_none(old: str, new: 
     assert (finding.code, finding.severity) == (code, Severity.ERROR)
     assert place(finding) == (several(GATEWAY, SERVICE, BACKEND, ROUTE).count("\n"), 21)
     route = only(snapshot.exact[HOST])
-    assert (route.name, route.backend) == ("infra/origin-route", None)
+    assert route.backend is not None
+    assert (route.name, route.backend.fault, route.backend.endpoints) == ("infra/origin-route", "no_valid_backends", ())
 
 
 def test_a_route_whose_backend_was_refused_has_none() -> None:
     snapshot, findings = snapshot_of(SETUP.replace("port: 443", "port: 0"))
 
     assert codes(findings) == ["invalid-value"]  # the reference to it is no second fault
-    assert only(snapshot.exact[HOST]).backend is None
+    assert only(snapshot.exact[HOST]).backend == unusable("infra/origin")
 
 
 @pytest.mark.parametrize(
@@ -277,7 +279,7 @@ def test_a_route_attaches_to_services_of_its_own_namespace_only() -> None:
 
     snapshot, findings = snapshot_of(several(SETUP, foreign))
 
-    assert codes(findings) == ["reference-not-granted", "reference-not-granted"]  # to the service and to the backend
+    assert codes(findings) == ["reference-not-granted"]
     assert only(snapshot.exact[HOST]).name == "infra/origin-route"
     assert not allowed(snapshot)
 

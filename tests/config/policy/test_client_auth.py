@@ -12,7 +12,7 @@ from config.policy.client_auth import (
     Mode,
     parse_basic,
 )
-from config.policy.extraction import BASIC, BEARER, CookieExtraction, HeaderExtraction
+from config.policy.extraction import BASIC, BEARER, CookieExtraction, Extraction, HeaderExtraction
 from config.policy.passwords import parse_hash
 from config.secret_values import SecretValue
 
@@ -53,7 +53,7 @@ def test_a_key_is_found_by_its_digest_and_no_other_is() -> None:
 def test_challenges_name_the_scheme() -> None:
     assert BasicAuthentication(Mode.STRICT, {}, "egress").challenge == b'Basic realm="egress"'
     assert BasicAuthentication(Mode.STRICT, {}).rejection == b'Basic realm="Restricted"'
-    locations = [
+    locations: list[Extraction] = [
         BEARER,
         BASIC,
         HeaderExtraction(b"x-api-key"),

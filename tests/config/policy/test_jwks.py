@@ -4,13 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
-from joserfc.jwk import RSAKey
 
 from config.policy.jwks import JwksError, parse_jwks
-from tests.support.tokens import key, key_set, public
+from tests.support.tokens import encoded, key, key_set, public
 
 
 def parsed(*entries: Any) -> Any:
@@ -79,12 +77,12 @@ def test_a_key_that_cannot_be_used_is_left_out_and_the_others_stay(entry: Any, r
     assert reason in text
 
 
-def test_a_short_rsa_key_is_no_key() -> None:
-    entry = RSAKey.import_key(rsa.generate_private_key(65537, 1024).public_key()).as_dict()  # noqa: S505  on purpose
-    keys = parsed({**entry, "kid": "short"})
+@pytest.mark.parametrize("bits", [1024, 2040, 16384])
+def test_an_rsa_key_is_neither_short_nor_slow(bits: int) -> None:
+    keys = parsed(public("RSA", n=encoded(b"\xff" * (bits // 8))))
 
     assert not keys.keys
-    assert "2048" in keys.faults[0][1]
+    assert "2048 to 8192 bits" in keys.faults[0][1]
 
 
 def test_of_two_keys_with_one_kid_neither_is_used_unless_they_are_the_same() -> None:

@@ -25,7 +25,7 @@ def test_the_password_and_no_other_is_right(name: str) -> None:
     stored = parse_hash(HASHES[name])
     right = b"password" if name == "sha1" else ENCODED
 
-    assert stored.scheme == name.split()[0]
+    assert stored.scheme == name.split(maxsplit=1)[0]
     assert stored.verify(right)
     assert not any(
         stored.verify(wrong) for wrong in (b"", right + b"x", right[:-1], right + b"\0", b"\xff", b"x" * 5000)
@@ -45,7 +45,8 @@ def test_bcrypt_does_not_take_a_password_for_a_longer_one_with_the_same_beginnin
 
 @pytest.mark.parametrize("text", [
     "", "secret", "{PLAIN}secret", "rl.3StKT.4T8M", "$1$abcdefgh$irWbblnpmw.5z7wgBnprh0", "{SHA}short",
-    "{SSHA}" + "A" * 28,    BCRYPT[:-1], BCRYPT + "x", BCRYPT.replace("$2b$", "$2x$"), BCRYPT + "\n", "$apr1$$CZcD5GHF1x9cWMTm/ugwm1",
+    "{SSHA}" + "A" * 28,
+    BCRYPT[:-1], BCRYPT + "x", BCRYPT.replace("$2b$", "$2x$"), BCRYPT + "\n", "$apr1$$CZcD5GHF1x9cWMTm/ugwm1",
     "$2b$15$" + BCRYPT[7:], "$6$rounds=1000001$salt$" + "a" * 86, "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA",
     "$5$rounds=0001000$salt$" + "a" * 43,
 ])  # fmt: skip
