@@ -38,7 +38,7 @@ async def passed_on(caller: Caller, rule: str) -> tuple[bytes, RequestContext, i
     """Return what the next layer reads, the request's record, and how many parts were taken before it ran."""
     expression = compile_expression(rule, strict_headers=True)
     authorization = Authorization.of([Rule("ns/p#0", Action.ALLOW, expression)])
-    route = Route("ns/route", authorization, reads_body=authorization.reads_body)
+    route = Route("ns/route", authorization)
     context = RequestContext(Snapshot("0" * 12, "ns/gateway"), Connection("", 0, "", 0, "https"), {})
     context.route, context.attributes = route, RequestAttributes(PEER, "POST", "h", "/")
     scope: dict[str, Any] = {}
@@ -79,7 +79,7 @@ async def test_what_was_read_counts_where_the_request_goes_no_further_and_once_w
     expression = compile_expression('request.body == b""', strict_headers=True)
     authorization = Authorization.of([Rule("ns/p#0", Action.ALLOW, expression)])
     context = RequestContext(Snapshot("0" * 12, "ns/gateway"), Connection("", 0, "", 0, "https"), {})
-    context.route = Route("ns/route", authorization, reads_body=True)
+    context.route = Route("ns/route", authorization)
     context.attributes = RequestAttributes(PEER, "POST", "h", "/")
 
     async def refuse(_: Scope, __: Receive, ___: Send) -> None:
