@@ -59,9 +59,10 @@ class Transform:
         # The dict is the request's own: what other layers hold of the former one stays as it was.
         attributes.metadata = known = dict(attributes.metadata or {})
         for name, expression in self.metadata:
+            if expression is None:
+                known.pop(name, None)
+                continue
             try:
-                if expression is None:
-                    raise EvaluationError("the expression does not compile")
                 known[name] = expression.value(attributes)
             except EvaluationError:
                 known.pop(name, None)
