@@ -74,6 +74,11 @@ spec:
   traffic:
     buffer: {request: {maxBytes: 1000}, response: {maxBytes: 100000}}
     delay: {duration: 'request.path == "/repos/slow" ? 60000 : 0'}
+    directResponse:
+      conditional:
+        - {condition: request.path == "/repos/direct", policy: {status: 503, bodyExpression: '{"path": request.path}'}}
+        - {condition: request.path == "/repos/none", policy: {status: 204}}
+        - {condition: request.path == "/repos/fails", policy: {status: 200, bodyExpression: "1 / 0"}}
 """
 
 
@@ -296,4 +301,22 @@ def test_a_caller_who_leaves_ends_the_delay(gateway: Gateway, pki: Pki, origin: 
         caller.send(spell("/repos/slow", "X-Request-Id: delayed"))
     line = gateway.access_line("request_id", "delayed")
     assert line["http.status"] is None
+    assert len(origin.requests) == seen
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_a_direct_response_calls_no_backend(method: str, gateway: Gateway, pki: Pki, origin: Origin) -> None:
+    seen = len(origin.requests)
+    with gateway.connect(pki.team_a) as caller:
+        body = b"abc" if method == "POST" else b""
+        for path, status, text in [
+            ("/repos/direct", 503, b'{"path":"/repos/direct"}'),
+            ("/repos/none", 204, b""),
+            ("/repos/fails", 500, b"internal error"),
+        ]:
+            answer = caller.ask(path, method=method, body=body)
+            assert (answer.status, answer.body) == (status, b"" if method == "HEAD" else text)
+            assert answer.values("content-length") == ([] if status == 204 else [str(len(text))])
+            assert len(answer.values("date")) == 1
+            assert gateway.line_of(answer)["http.status"] == status
     assert len(origin.requests) == seen
