@@ -25,7 +25,7 @@ def intersection(one: str, other: str) -> str | None:
 
 
 def closeness(pattern: str | None) -> tuple[bool, int]:
-    """Return a sort key of how closely a pattern names a host that it covers: the greater the closer; none covers all."""
+    """Return a sort key: the greater, the closer a pattern names a host that it covers. None covers all."""
     return pattern is not None and not pattern.startswith(WILDCARD), len(pattern or "")
 
 

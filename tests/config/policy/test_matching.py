@@ -209,7 +209,7 @@ def takes(entry: RouteMatch, method: str, path: str, headers: dict[bytes, str], 
         case PathKind.EXACT:
             by_path = path == entry.path
         case PathKind.PREFIX:
-            by_path = entry.path == "/" or path == entry.path or path.startswith(f"{entry.path}/")
+            by_path = entry.path in {"/", path} or path.startswith(f"{entry.path}/")
         case _:
             by_path = entry.pattern is not None and entry.pattern.matches(path)
     return (
