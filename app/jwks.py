@@ -14,7 +14,7 @@ from config.policy.jwks import NO_KEYS, JwksError, parse_jwks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from app.backends.transport import OriginResponse, OriginTransport
+    from app.backends.exchange import Response, Transport
     from config.attributes import RawHeaders
     from config.policy.jwks import KeySet
     from config.policy.jwt import RemoteKeys
@@ -45,9 +45,7 @@ class FetchError(Exception):
 class KeySets:
     """Every key set that some configuration in use names. Made and used in one event loop."""
 
-    def __init__(
-        self, transport: Callable[[Upstream], OriginTransport], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, transport: Callable[[Upstream], Transport], clock: Callable[[], float] = time.monotonic) -> None:
         """Prepare; nothing is fetched before `reconcile`.
 
         Args:
@@ -92,7 +90,7 @@ class _PublishedKeys:
     """One set, and the task that keeps it fresh."""
 
     def __init__(
-        self, remote: RemoteKeys, transport: Callable[[Upstream], OriginTransport], clock: Callable[[], float]
+        self, remote: RemoteKeys, transport: Callable[[Upstream], Transport], clock: Callable[[], float]
     ) -> None:
         self._remote = remote
         self._transport = transport
@@ -180,7 +178,7 @@ class _PublishedKeys:
             logger.warning("key set without a usable key: no token of its issuer is valid", extra=facts)
 
 
-async def _document(transport: OriginTransport, remote: RemoteKeys) -> bytes:
+async def _document(transport: Transport, remote: RemoteKeys) -> bytes:
     """Return what the server publishes. Redirects are not followed: they lead where no operator has looked.
 
     Raises:
@@ -204,7 +202,7 @@ async def _document(transport: OriginTransport, remote: RemoteKeys) -> bytes:
         response.close()
 
 
-async def _body(response: OriginResponse) -> bytes:
+async def _body(response: Response) -> bytes:
     body = bytearray()
     while part := await response.read():
         body += part

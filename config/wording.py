@@ -68,8 +68,8 @@ def explain(detail: ErrorDetails) -> tuple[str, str]:
         return words.format(limit), ""
     if kind == "literal_error":
         expected = str(context["expected"])
-        words = expected.replace(" or ", ", ").replace("'", "").split(", ")
-        return f"must be {expected}", nearest(given, words, otherwise="") if isinstance(given, str) else ""
+        options = expected.replace(" or ", ", ").replace("'", "").split(", ")
+        return f"must be {expected}", nearest(given, options, otherwise="") if isinstance(given, str) else ""
     if kind == "string_pattern_mismatch":
         pattern = str(context["pattern"])
         return _FORMS.get(pattern, f"must have the form {pattern}"), ""

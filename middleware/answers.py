@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from middleware.moments import http_date
 from middleware.context import DECISION_ID
+from middleware.moments import http_date
 
 if TYPE_CHECKING:
     from starlette.types import Send

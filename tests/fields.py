@@ -159,7 +159,7 @@ def page() -> str:
         body = "\n".join(map(str, own)) if own else ""
         head = "| field | status | meaning |\n|---|---|---|\n"
         parts.append(f"## {', '.join(names)}\n\n{head}{body}\n")
-    common = [row for row in rows(base.Resource)]
+    common = list(rows(base.Resource))
     table = "\n".join(map(str, common))
     parts.insert(1, f"## Every manifest\n\n| field | status | meaning |\n|---|---|---|\n{table}\n")
     return "\n".join(parts)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS = 16
 """Connections to one upstream, or fewer where it says so: another one is made once all of them are full."""
+_MOST_TRIES = 4
+"""Of a request that meets connections which their origin is about to leave: each new one may be as full as that."""
 
 
 class Http2Response:
@@ -126,8 +128,9 @@ class Http2Transport(Transport):
         timeouts: Mapping[str, float | None] = NO_TIMEOUTS,
     ) -> Http2Response:
         fields = request_fields(method, target, headers)
-        retried = False
+        tries = 0
         while True:
+            tries += 1
             connection = await self._reserve(timeouts)
             connection.reserved -= 1
             reused, received = connection.began > 0, connection.received_bytes
@@ -148,12 +151,13 @@ class Http2Transport(Transport):
                 if stream is not None:
                     connection.release(stream)
                 # Either the origin says that it has not looked at the request, or it had closed an idle connection.
-                refused = isinstance(error, OriginRefusedError)
+                refused = isinstance(error, OriginRefusedError) and tries < (
+                    _MOST_TRIES if connection.is_retiring else 2
+                )
                 stale = reused and connection.is_closed and connection.received_bytes == received
-                lost = isinstance(error, OriginProtocolError) and stale and method in REPEATABLE
-                if retried or body is not None or not (refused or lost):
+                lost = isinstance(error, OriginProtocolError) and stale and method in REPEATABLE and tries == 1
+                if body is not None or not (refused or lost):
                     raise
-                retried = True
 
     def close(self) -> None:
         self._closed = True

@@ -57,6 +57,8 @@ class Http2Connection(Http2Wire):
         self._on_change = on_change
         self._streams: dict[int, Http2Stream] = {}
         self._frames = FrameSplitter()
+        self._early: bytes | None = b""
+        """What came before the preface was sent, which nothing may precede. None: it was."""
         self._retiring = False
         self._ready: asyncio.Future[None] = self.loop.create_future()
         # Fields are checked in `request_fields`; checking within the encoder could leave its state half changed.
@@ -78,13 +80,13 @@ class Http2Connection(Http2Wire):
             },
         )
 
-    # the connection
-
     def start(self) -> None:
         """Send the preface: not before the origin is known to be the one that was asked for."""
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(_CONNECTION_WINDOW_BYTES - _DEFAULT_WINDOW_BYTES)
         self._flush()
+        early, self._early = self._early, None
+        self._receive(early or b"")
 
     @property
     def is_idle(self) -> bool:
@@ -136,8 +138,6 @@ class Http2Connection(Http2Wire):
         self._flush()
         return stream
 
-    # what streams ask for
-
     def acknowledge(self, stream: Http2Stream, amount: int) -> None:
         """Let the origin send as much again, on the stream and on the connection."""
         if not self.is_closed:
@@ -186,8 +186,7 @@ class Http2Connection(Http2Wire):
         if not (stream.sent and stream.is_complete):
             with suppress(StreamClosedError):  # the origin reset it
                 self._h2.reset_stream(stream.number, ErrorCodes.CANCEL)
-        if not self._streams:
-            self.idle_since = self.loop.time()
+        self.idle_since = self.loop.time()
         self._flush()
         self._changed()
 
@@ -202,9 +201,12 @@ class Http2Connection(Http2Wire):
         except H2Error as error:
             raise OriginWriteError("the origin has ended the stream") from error
 
-    # what arrives
-
     def _receive(self, data: bytes) -> None:
+        if self._early is not None:
+            self._early += data
+            if len(self._early) > MAX_HEAD_BYTES:
+                self._break("the origin broke HTTP/2: too much before a request")
+            return
         try:
             for part in self._frames.feed(data):
                 if isinstance(part, GoAway):
@@ -264,11 +266,14 @@ class Http2Connection(Http2Wire):
         stream.fail(kind(f"the origin reset the stream: {_name(code)}"))
 
     def _on_go_away(self, frame: GoAway) -> None:
-        """Begin nothing more here; what the origin has begun goes on."""
+        """Begin nothing more here; what the origin has begun goes on.
+
+        The others are not reset: the origin has never heard of them, and nginx takes that for a protocol error.
+        """
         self._retiring = True
-        for number, stream in self._streams.items():
-            if number > frame.last_stream:
-                stream.fail(OriginRefusedError(f"the origin is about to leave: {_name(frame.code)}"))
+        for number in [number for number in self._streams if number > frame.last_stream]:
+            error = OriginRefusedError(f"the origin is about to leave: {_name(frame.code)}")
+            self._streams.pop(number).fail(error)
         self._changed()
 
     def _flush(self) -> None:

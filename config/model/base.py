@@ -217,8 +217,8 @@ def field_names(model_class: type[BaseModel], path: tuple[str | int, ...]) -> li
             continue
         fields = {info.alias: info.annotation for info in getattr(model, "model_fields", {}).values()}
         model = _model_in(fields.get(step))
-    fields = getattr(model, "model_fields", {}).values()
-    return [info.alias for info in fields if info.annotation is not type(None)]  # of `NotAvailable` nothing is told
+    infos = getattr(model, "model_fields", {}).values()
+    return [info.alias for info in infos if info.annotation is not type(None)]  # of `NotAvailable` nothing is told
 
 
 def _model_in(annotation: Any) -> Any:

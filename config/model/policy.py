@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
-from pydantic.alias_generators import to_camel
 
 from config.model.authorization import AuthorizationSpec
 from config.model.backend import BackendPoliciesSpec
@@ -117,8 +116,8 @@ class PolicySpec(Model):
         if not isinstance(data, dict):
             return data
         given = [name for name in ("targetRefs", "targetSelectors") if data.get(name) is not None]
-        if not given and not data.keys() <= {to_camel(name) for name in cls.model_fields}:
-            return as_tuples(data)  # the unknown field, which is told of, may be a misspelt one of them
+        if not given and data.keys() - {info.alias for info in cls.model_fields.values()}:
+            return as_tuples(data)  # one of the unknown fields is the misspelt target, and is reported as that
         if len(given) != 1:
             fault("missing-target", f"exactly one of targetRefs, targetSelectors must be set, not {len(given)}")
         targets = data[given[0]]

@@ -12,11 +12,13 @@ import pytest
 from app.cli.certificates import Leaf
 from config.cel import compile_expression
 from config.policy.balancing import DynamicForwardProxy, Endpoint
+from config.policy.credentials import Credential, Credentials
 from config.policy.health import Eviction, Health
+from config.policy.locations import ParameterLocation
 from config.policy.resilience import Retry
 from config.policy.upstream import Upstream, UpstreamTls
+from config.secret_values import SecretValue
 from config.snapshot import Backend, WeightedBackend
-from middleware.errors import BackendAuthenticationError
 from tests.support.forwarding import Clock, forwarding, route, snapshot_of, upstream
 from tests.support.loops import in_each_loop, in_loop, until
 from tests.support.origins import serving
@@ -26,9 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from app.attempts import CredentialBroker
-    from config.attributes import RawHeaders
-    from middleware.context import RequestContext
     from tests.support.origins import Downstream, Origin
 
 A = ("a.test", 80)
@@ -427,12 +426,7 @@ async def test_a_backend_with_a_fault_answers_its_share_with_500(fault: Any, bod
 # credentials
 
 
-class _Broker:
-    async def apply(
-        self, credentials: object, context: RequestContext, headers: RawHeaders, target: str
-    ) -> tuple[RawHeaders, str]:
-        assert context.choice is not None
-        return [*headers, (b"authorization", str(credentials).encode())], f"{target}?key=1"
+SECRET = Credentials((Credential(SecretValue(b"secret")), Credential(SecretValue(b"1"), ParameterLocation(b"key"))))
 
 
 @in_loop
@@ -440,29 +434,31 @@ async def test_a_credential_is_put_into_every_attempt(tmp_path: Path, monkeypatc
     (tmp_path / "roots.pem").write_bytes(authority(MESH).pem()[0])
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
     context = server_context(Leaf("origin", names=("a.test",)))
-    backend = Backend("a", Upstream("a.test", 443, UpstreamTls("a.test")), credentials="secret")
+    backend = Backend("a", Upstream("a.test", 443, UpstreamTls("a.test")), credentials=SECRET)
     async with (
         serving(answering(BUSY, OK), context) as origin,
-        forwarding(route(backend, retry=ONCE), {("a.test", 443): origin}, broker=_Broker()) as way,
+        forwarding(route(backend, retry=ONCE), {("a.test", 443): origin}) as way,
     ):
-        assert await way.status() == 200
-        assert [head.count(b"authorization: secret\r\n") for head in origin.heads] == [1, 1]
-        assert all(head.startswith(b"GET /?key=1 ") for head in origin.heads)
+        call = way.call(headers=[(b"authorization", b"Bearer own")])
+        await call.run()
+
+        assert call.status == 200
+        assert [head.count(b"authorization: Bearer secret\r\n") for head in origin.heads] == [1, 1]
+        assert all(head.startswith(b"GET /?key=1 ") and b"own" not in head for head in origin.heads)
 
 
-class _NoCredential:
-    async def apply(self, *_: object) -> tuple[RawHeaders, str]:
-        raise BackendAuthenticationError("none")
-
-
-@pytest.mark.parametrize("broker", [None, _Broker(), _NoCredential()])
+@pytest.mark.parametrize("tls", [None, UpstreamTls("a.test")])
+@pytest.mark.parametrize("credentials", [SECRET, Credentials(unusable="there is none")])
 @in_loop
-async def test_nothing_is_sent_without_the_credential_or_in_plain_text(broker: CredentialBroker | None) -> None:
-    backend = Backend("a", upstream("a"), credentials="secret")
-    async with (
-        serving(answering(OK)) as origin,
-        forwarding(route(backend, retry=Retry()), {A: origin}, broker=broker) as way,
-    ):
+async def test_nothing_is_sent_without_the_credential_or_in_plain_text(
+    credentials: Credentials, tls: UpstreamTls | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "roots.pem").write_bytes(authority(MESH).pem()[0])
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
+    if tls is not None:
+        credentials = Credentials(unusable="there is none")
+    backend = Backend("a", Upstream("a.test", 80, tls), credentials=credentials)
+    async with serving(answering(OK)) as origin, forwarding(route(backend, retry=Retry()), {A: origin}) as way:
         call = way.call()
         await call.run()
 

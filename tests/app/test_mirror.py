@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.attempts import Means
+from app.backends.credentials import CredentialBroker
 from app.backends.dial import Dialer
+from app.backends.health import HealthTable
 from app.backends.table import BackendTable
+from app.caller import IdleWatch
 from app.forward import Forward
 from app.mirror import MAX_ANSWER_BYTES, Copy, MirrorRequests, MirrorSender
 from config.policy.mirror import MAX_BODY_BYTES, Mirror
 from config.policy.rewrite import PrefixPath, UrlRewrite
 from config.policy.upstream import Upstream
 from config.settings import Settings
-from config.snapshot import Backend
+from config.snapshot import Backend, WeightedBackend
 from tests.support.asgi import Call
 from tests.support.loops import in_each_loop, until
 from tests.support.origins import Downstream, echo, serving
@@ -71,18 +75,20 @@ async def mirrored(
     """Serve a route with an echoing origin and a mirror that does as the script says."""
     async with serving(echo) as origin, serving(script) as shadow:
         backend = Backend("test/origin", Upstream("origin.test", 8080), b"origin.test")
-        copies = Backend("test/shadow", Upstream("shadow.test", 8080), b"shadow.test:8080")
-        mirror = Mirror("test/route -> test/shadow", copies, share)
-        route = route_of(backend=backend, mirrors=(mirror,), rewrite=rewrite)
+        mirror = Mirror("test/route -> test/shadow", Upstream("shadow.test", 8080), b"shadow.test:8080", share)
+        route = route_of(backends=(WeightedBackend(backend),), mirrors=(mirror,), rewrite=rewrite)
         resolve = f"origin.test:8080:127.0.0.1:{origin.port},shadow.test:8080:127.0.0.1:{shadow.port}"
         settings = Settings(resolve=resolve, dial_allow="127.0.0.0/8")
         table = BackendTable(Dialer(settings.resolve, settings.dial_allow))
         await table.reconcile(snapshot_of(route))
         sender = MirrorSender(table, **limits)
+        idle = IdleWatch(30.0)
         try:
-            yield Mirrored(Served(route, MirrorRequests(Forward(table), sender, draw), "/v1"), sender, origin, shadow)
+            forward = Forward(Means(table, HealthTable(), CredentialBroker(table.transport)), idle)
+            yield Mirrored(Served(route, MirrorRequests(forward, sender, draw), "/v1"), sender, origin, shadow)
         finally:
             await sender.aclose()
+            idle.close()
             await table.aclose()
 
 
@@ -297,14 +303,14 @@ async def test_a_mirror_of_a_configuration_that_is_gone_is_reported(caplog: pyte
     caplog.clear()
     table = BackendTable(Dialer())
     sender = MirrorSender(table)
-    gone = Mirror("test/route -> test/gone", Backend("test/gone", Upstream("gone.test", 80)))
+    gone = Mirror("test/route -> test/gone", Upstream("gone.test", 80))
     with caplog.at_level(logging.WARNING, "egress"):
         sender.send([gone], Copy("GET", "/", [(b"authorization", b"secret")]))
         await until(lambda: not sender._tasks)
         await sender.aclose()
         await asyncio.sleep(0)
 
-    assert [record.__dict__["error"] for record in caplog.records] == ["KeyError"]
+    assert [record.__dict__["error"] for record in caplog.records] == ["gone.test cannot be resolved"]
 
 
 @in_each_loop

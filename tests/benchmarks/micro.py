@@ -87,7 +87,11 @@ def _request() -> Iterator[tuple[str, Callable[[], object]]]:
     snapshot, _ = load(Settings(config=(str(WORKSHOP),)))
     host = snapshot.find("api.github.com")
     assert host is not None
-    authorization, rewrite, attributes = host.route.authorization, host.route.request_headers, _attributes()
+    route = host.table.only
+    assert route is not None
+    authorization, transformation, attributes = route.authorization, route.transformation, _attributes()
+    assert transformation is not None
+    rewrite = transformation.plain_request
     assert rewrite is not None
     yield "host look-up", lambda: snapshot.find("api.github.com")
     yield "normalise a plain path", lambda: normalise_path(b"/repos/octocat/Hello-World")

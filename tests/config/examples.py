@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from config.errors import Finding
-    from config.resources import Resources
     from config.policy.upstream import Upstream
+    from config.resources import Resources
     from config.snapshot import Backend, Route, Snapshot, VirtualHost
 
 WORKSHOP = Path(__file__).parents[2] / "deploy" / "workshop"

@@ -51,8 +51,9 @@ class CodeCollector:
                     for value in _alternatives((given or node.args[position:])[0]):
                         yield f"{path.name}:{node.lineno}", value
             for node in ast.walk(tree):  # a method that is handed on could be given any code
-                is_report = isinstance(node, ast.Attribute) and node.attr in self.takers and node not in called
-                if is_report and re.search(r"place|self$", ast.unparse(node.value)) and path.parent.name == "compiler":
+                if not isinstance(node, ast.Attribute) or node.attr not in self.takers or node in called:
+                    continue
+                if path.parent.name == "compiler" and re.search(r"place|self$", ast.unparse(node.value)):
                     yield f"{path.name}:{node.lineno}", node
 
     def codes(self) -> set[str]:

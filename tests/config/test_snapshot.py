@@ -4,9 +4,7 @@ import dataclasses
 
 import pytest
 
-from config.compiler.backends import unusable
 from config.policy.authorization import Authorization
-from config.policy.balancing import Endpoint
 from config.policy.matching import RouteTable
 from config.policy.upstream import Upstream, UpstreamTls
 from config.snapshot import Backend, Route, Snapshot, VirtualHost, WeightedBackend
@@ -15,7 +13,7 @@ ORIGIN = Upstream("origin.example", 443, UpstreamTls("origin.example"))
 
 
 def virtual_host(name: str, upstream: Upstream | None = ORIGIN) -> VirtualHost:
-    backend = Backend(f"ns/{name}", endpoints=(Endpoint(upstream),)) if upstream else unusable(f"ns/{name}")
+    backend = Backend(f"ns/{name}", upstream, fault="" if upstream else "no_valid_backends")
     route = Route(f"ns/{name}", Authorization.of(), (WeightedBackend(backend),))
     return VirtualHost(f"ns/{name}", frozenset({8080}), RouteTable.of(route))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from app.attempts import Means
+from app.backends.credentials import CredentialBroker
 from app.backends.dial import Dialer
 from app.backends.health import HealthTable
 from app.backends.table import BackendTable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Scope
 
-    from app.attempts import CredentialBroker
     from config.snapshot import Backend
     from middleware.context import RequestContext
     from tests.support.origins import Origin
@@ -96,7 +96,6 @@ async def forwarding(  # noqa: PLR0913  what a test may want to be otherwise
     idle: float = 30.0,
     clock: Callable[[], float] | None = None,
     random: Callable[[], float] = lambda: 0.0,
-    broker: CredentialBroker | None = None,
     allowed: Any = LOOPBACK,
 ) -> AsyncIterator[Forwarding]:
     """Open the way of a route; hosts and ports lead to origins on loopback."""
@@ -107,6 +106,7 @@ async def forwarding(  # noqa: PLR0913  what a test may want to be otherwise
     await backends.reconcile(snapshot)
     health.reconcile(snapshot)
     watch = IdleWatch(idle)
+    broker = CredentialBroker(backends.transport)  # type: ignore[arg-type]  # no test of it asks for tokens
     result: Forwarding
 
     def record(_: Scope, context: RequestContext) -> None:
@@ -119,4 +119,5 @@ async def forwarding(  # noqa: PLR0913  what a test may want to be otherwise
         yield result
     finally:
         watch.close()
+        await broker.aclose()
         await backends.aclose()

@@ -37,7 +37,9 @@ def route_of(*rules: Rule, **fields: Any) -> Route:
 
 def snapshot_of(route: Route) -> Snapshot:
     """Return a configuration of which `origin.test` is the only host."""
-    return Snapshot("0" * 12, "test/egress", {HOST: VirtualHost("test/origin", frozenset({8080}), RouteTable.of(route))})
+    return Snapshot(
+        "0" * 12, "test/egress", {HOST: VirtualHost("test/origin", frozenset({8080}), RouteTable.of(route))}
+    )
 
 
 @dataclass

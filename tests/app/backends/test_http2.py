@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -496,6 +496,28 @@ async def test_a_closed_transport_lets_running_exchanges_end() -> None:
         go_on.set()
         assert await content(response) == b"end"
         await until(lambda: closed)
+
+
+@in_loop
+async def test_nothing_goes_out_before_the_preface_though_the_origin_speaks_first() -> None:
+    connection = http2_connection.Http2Connection(bytearray(10), lambda _: None)
+    written: list[bytes] = []
+
+    class Wire(asyncio.Transport):
+        def write(self, data: Any) -> None:
+            written.append(bytes(data))
+
+        def get_write_buffer_size(self) -> int:
+            return 0
+
+    connection.connection_made(Wire())
+    for byte in b"\0\0\0\4\0\0\0\0\0":  # an empty SETTINGS frame
+        connection.get_buffer(1)[0] = byte
+        connection.buffer_updated(1)
+    assert written == []
+    connection.start()
+    await connection.ready()
+    assert b"".join(written).startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 
 
 @in_loop

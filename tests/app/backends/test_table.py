@@ -14,7 +14,7 @@ from app.backends.transport import OriginTransport
 from config.policy.authorization import Authorization
 from config.policy.matching import RouteTable
 from config.policy.upstream import Upstream, UpstreamTls
-from config.snapshot import Backend, Endpoint, Route, Snapshot, VirtualHost, WeightedBackend
+from config.snapshot import Backend, Route, Snapshot, VirtualHost, WeightedBackend
 from tests.support.loops import in_loop
 from tests.support.tls import MESH, authority
 
@@ -27,7 +27,7 @@ def snapshot(*upstreams: Upstream) -> Snapshot:
         f"{index}.test": VirtualHost(
             "ns/host",
             frozenset(),
-            RouteTable.of(Route("ns/route", Authorization.of(), (WeightedBackend(Backend("b", (Endpoint(up),))),))),
+            RouteTable.of(Route("ns/route", Authorization.of(), (WeightedBackend(Backend("b", up)),))),
         )
         for index, up in enumerate(upstreams)
     }

@@ -15,7 +15,6 @@ from tests.config.examples import (
     place,
     resources_of,
     several,
-    transformation_policy,
 )
 
 

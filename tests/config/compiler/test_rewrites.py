@@ -20,33 +20,20 @@ from config.compiler.rewrites import (
 )
 from config.model.responses import CorsSpec, CsrfSpec, HostRewriteSpec, RequestRedirectSpec, UrlRewriteSpec
 from config.model.route import RequestMirrorSpec, RouteMatchSpec
+from config.policy.balancing import DynamicForwardProxy
 from config.policy.cors import Cors, Origin
 from config.policy.csrf import Csrf
+from config.policy.mirror import Mirror
 from config.policy.rewrite import FullPath, PrefixPath, Redirect, UrlRewrite
 from config.policy.upstream import Upstream
 from config.snapshot import Backend
 from tests.config.examples import ROUTE, WORKSHOP, codes, resources_of, several
 
 if TYPE_CHECKING:
-    from config.model.base import BackendReference, Model
+    from config.model.base import Model
     from config.policy.mirror import Mirror
 
 M = TypeVar("M", bound="Model")
-
-SHADOW = """\
-apiVersion: v1
-kind: Service
-metadata: {name: shadow, namespace: NAMESPACE}
-spec: {ports: [{port: 8080}, {port: 80}]}
-"""
-GRANT = """\
-apiVersion: gateway.networking.k8s.io/v1beta1
-kind: ReferenceGrant
-metadata: {name: grant, namespace: other}
-spec:
-  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: infra}]
-  to: [{group: "", kind: Service}]
-"""
 
 
 def spec(model: type[M], **fields: Any) -> M:
@@ -195,66 +182,45 @@ def test_csrf_takes_origins_and_no_wildcard() -> None:
     assert codes(place.findings) == ["invalid-origin"] * 3
 
 
+SHADOW = Upstream("shadow.infra.svc.cluster.local", 8080, guarded=False)
+REFERENCE = {"name": "shadow", "port": 8080}
+
+
 def mirror(place: Place, found: Backend | None = None, **fields: Any) -> Mirror | None:
-    def resolve(_place: Place, _reference: BackendReference) -> Backend | None:
-        return found
+    """Compile a mirror to a backend that is found already."""
+    backend = found or Backend("infra/shadow", SHADOW, b"shadow.infra.svc.cluster.local:8080")
+    return compile_mirror(place, spec(RequestMirrorSpec, backendRef=REFERENCE, **fields), lambda *_: backend)
 
-    return compile_mirror(place, spec(RequestMirrorSpec, **fields), resolve)
 
+def test_a_mirror_gets_its_share_under_its_own_name() -> None:
+    place = place_in()
 
-@pytest.mark.parametrize(("port", "authority"), [(8080, b"shadow.infra.svc.cluster.local:8080"), (80, None)])
-def test_a_mirror_is_a_service_by_its_cluster_name(port: int, authority: bytes | None) -> None:
-    place = place_in(SHADOW.replace("NAMESPACE", "infra"))
+    found = mirror(place, fraction={"numerator": 1, "denominator": 4})
 
-    found = mirror(place, backendRef={"name": "shadow", "port": port}, percent=10)
-
-    assert found is not None
+    name = "infra/origin-route -> infra/shadow"
+    assert found == Mirror(name, SHADOW, b"shadow.infra.svc.cluster.local:8080", 0.25)
     assert place.findings == []
-    assert (found.name, found.share) == ("infra/origin-route -> infra/shadow", 0.1)
-    assert (found.backend.upstream.host, found.backend.upstream.port) == ("shadow.infra.svc.cluster.local", port)
-    assert found.backend.authority == (authority or b"shadow.infra.svc.cluster.local")
-    assert found.backend.upstream.tls is None
-
-
-def test_a_mirror_may_be_a_backend() -> None:
-    backend = Backend("infra/audit", Upstream("audit.example.org", 443))
-    reference = {"group": "agentgateway.dev", "kind": "AgentgatewayBackend", "name": "audit"}
-
-    found = mirror(place_in(), backend, backendRef=reference, fraction={"numerator": 1, "denominator": 4})
-
-    assert found is not None
-    assert (found.backend, found.share) == (backend, 0.25)
-    assert mirror(place_in(), None, backendRef=reference) is None
 
 
 @pytest.mark.parametrize(
-    ("reference", "code"),
+    ("backend", "found"),
     [
-        ({"name": "shadow"}, "missing-field"),
-        ({"name": "shadw", "port": 8080}, "dangling-reference"),
-        ({"name": "shadow", "port": 9}, "dangling-reference"),
-        ({"name": "shadow", "namespace": "other", "port": 8080}, "reference-not-granted"),
+        (Backend("infra/shadow", fault="no_valid_backends"), []),  # reported where it was looked for
+        (Backend("infra/any", dynamic=DynamicForwardProxy(Upstream, 80)), ["invalid-backend"]),
     ],
 )
-def test_a_mirror_that_cannot_be_used_is_a_fault_and_gets_no_copy(reference: dict[str, Any], code: str) -> None:
-    place = place_in(SHADOW.replace("NAMESPACE", "infra"), SHADOW.replace("NAMESPACE", "other"))
+def test_a_mirror_that_cannot_be_used_gets_no_copy(backend: Backend, found: list[str]) -> None:
+    place = place_in()
 
-    assert mirror(place, backendRef=reference) is None
-    assert codes(place.findings) == [code]
-
-
-def test_a_grant_lets_a_route_mirror_to_another_namespace() -> None:
-    place = place_in(SHADOW.replace("NAMESPACE", "other"), GRANT)
-
-    assert mirror(place, backendRef={"name": "shadow", "namespace": "other", "port": 8080}) is not None
-    assert place.findings == []
+    assert mirror(place, backend) is None
+    assert codes(place.findings) == found
 
 
 @pytest.mark.parametrize("share", [{"percent": 0}, {"fraction": {"numerator": 0}}])
 def test_a_share_of_nothing_is_no_mirror(share: dict[str, Any]) -> None:
-    place = place_in(SHADOW.replace("NAMESPACE", "infra"))
+    place = place_in()
 
-    assert mirror(place, backendRef={"name": "shadow", "port": 80}, **share) is None
+    assert mirror(place, **share) is None
     assert place.findings == []
 
 
@@ -282,7 +248,7 @@ def test_the_examples_compile_without_a_finding(file: str, expected: dict[str, i
     text = (WORKSHOP.parents[1] / file).read_text(encoding="utf-8")
     if file.endswith(".md"):
         [text] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    place = place_in(SHADOW.replace("NAMESPACE", "infra"))
+    place = place_in()
     compiled: Counter[str] = Counter()
     for name, block, rule in written_blocks(text):
         if name not in expected:
@@ -295,7 +261,9 @@ def test_the_examples_compile_without_a_finding(file: str, expected: dict[str, i
             case "requestRedirect":
                 compile_redirect(place, spec(RequestRedirectSpec, **block), chosen)
             case "requestMirror":
-                assert mirror(place, **block)
+                assert compile_mirror(
+                    place, spec(RequestMirrorSpec, **block), lambda *_: Backend("infra/shadow", SHADOW)
+                )
             case "cors":
                 compile_cors(place, spec(CorsSpec, **block))
             case "csrf":
