@@ -24,6 +24,11 @@ def intersection(one: str, other: str) -> str | None:
     return one if covers(other, one) else None
 
 
+def closeness(pattern: str | None) -> tuple[bool, int]:
+    """Return a sort key: the greater, the closer a pattern names a host that it covers. None covers all."""
+    return pattern is not None and not pattern.startswith(WILDCARD), len(pattern or "")
+
+
 def wildcards_above(host: str) -> Iterator[str]:
     """Yield every `*.suffix` that a host or `*.suffix` is part of, the closest first."""
     suffix = host.removeprefix(WILDCARD)

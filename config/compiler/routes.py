@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.compiler.attachment import Level
 from config.compiler.filters import compile_filters
-from config.compiler.hostnames import intersection
+from config.compiler.hostnames import closeness, intersection
 from config.compiler.matches import compile_matches
 from config.compiler.place import Place
 from config.errors import nearest
@@ -137,7 +137,7 @@ class RouteCompiler:
         for listener in allowed:
             by_host.setdefault(listener.hostname.lower() if listener.hostname else None, []).append(listener)
         attached = []
-        for host, listeners in by_host.items():
+        for host, listeners in sorted(by_host.items(), key=lambda item: closeness(item[0]), reverse=True):
             names = [listener.name for listener in listeners]
             bound = self._usual_listener if self._usual_listener in names else names[0]
             if host is None:

@@ -248,7 +248,7 @@ def test_a_field_that_is_unknown_missing_or_wrong_is_a_fault_with_its_place(
         (SERVICE, "number: 8080", "numbre: 8080", "did you mean 'number'?"),
         (ROUTE, "backendRefs", "backendReferences", "did you mean 'backendRefs'?"),
         (GATEWAY, "gatewayClassName", "gateway_class_name", "did you mean 'gatewayClassName'?"),
-        (BACKEND, "static:", "zzz:", "known here: policies, static"),
+        (BACKEND, "static:", "zzz:", "known here: dynamicForwardProxy, policies, static"),
     ],
 )
 def test_an_unknown_field_comes_with_the_nearest_known_one(text: str, old: str, new: str, hint: str) -> None:

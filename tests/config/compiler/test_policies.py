@@ -224,7 +224,7 @@ def test_a_header_that_frames_the_message_is_a_fault_and_is_not_written(
     assert (rewrite.add, rewrite.set, rewrite.remove) == ((), (), ())
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a:b", ":authority", "ä", "a\\r", "(a)", "a" * 257])
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "ä", "a\\r", "(a)", "a" * 257])
 @pytest.mark.parametrize("block", ['{{set: [{{name: "{}", value: "1"}}]}}', '{{remove: ["{}"]}}'])
 def test_a_header_name_is_a_token(block: str, name: str) -> None:
     resources, findings = resources_of(transformation_policy(block.format(name)))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from config.policy.normalisation import (
     AmbiguousTargetError,
     check_query,
+    normalise_escaped_path,
     normalise_path,
     parse_authority,
     split_target,
@@ -421,3 +422,67 @@ def test_the_fragment_of_a_target_stays_in_its_path_where_it_is_refused(target: 
     _, path, _ = split_target(target)
 
     assert canonical(path) is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept", "decoded"),
+    [
+        (b"/a%2Fb", "/a%2Fb", "/a/b"),
+        (b"/a%2fb", "/a%2Fb", "/a/b"),
+        (b"/a%2F", "/a%2F", "/a/"),
+        (b"/%7Ea%2Fb%20c", "/~a%2Fb%20c", "/~a/b%20c"),
+        # A decoded letter is no slash, whichever letter stands in for one meanwhile.
+        (b"/%41%2Fx", "/A%2Fx", "/A/x"),
+        (b"/a%41..%41secret%2Fx", "/aA..Asecret%2Fx", "/aA..Asecret/x"),
+        (b"/%42%41%43%2Fx", "/BAC%2Fx", "/BAC/x"),
+    ],
+)
+def test_an_encoded_slash_has_two_readings(raw: bytes, kept: str, decoded: str) -> None:
+    assert normalise_escaped_path(raw) == (kept, decoded)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"/a%2F..%2Fb",
+        b"/..%2Fb",
+        b"/a%2F%2Fb",
+        b"/a/%2Fb",
+        b"/a%2F/b",
+        b"/%2Fa",
+        b"/a%2F.",
+        b"/a%2F..;x",
+        b"/a%2F%2e%2e%2Fb",
+        b"/a%252Fb",
+        b"/a%5Cb%2Fc",
+        b"/a%2Fb%00",
+        b"/%2%2F5",
+        b"/%%2F41",
+        b"/%4%2F1",
+        b"/a%2Fb\\c",
+        b"/a%2F%EF%BC%8F",
+        b"a%2Fb",
+        b"",
+    ],
+)
+def test_a_path_with_an_encoded_slash_is_refused_if_either_reading_is(raw: bytes) -> None:
+    with pytest.raises(AmbiguousTargetError):
+        normalise_escaped_path(raw)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["%2F", "%2f", "/", "a", "A", "B", "..", ".", "%41", "%42", "%2e", "%30", "0", ";", "-", "~"]),
+        max_size=12,
+    ).map("".join)
+)
+def test_the_two_readings_differ_in_the_slashes_alone(text: str) -> None:
+    try:
+        kept, decoded = normalise_escaped_path(b"/" + text.encode())
+    except AmbiguousTargetError:
+        return
+
+    assert kept.replace("%2F", "/") == decoded
+    assert normalise_path(decoded.encode()) == decoded
+    assert normalise_escaped_path(kept.encode()) == (kept, decoded)
+    assert kept.count("%2F") == text.upper().count("%2F")
