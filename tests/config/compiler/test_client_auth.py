@@ -132,7 +132,7 @@ def test_a_url_says_where_keys_are_fetched(  # noqa: PLR0913, PLR0917  the parts
     port: int,
     is_tls: bool,
     authority: bytes,
-    target: str,  # noqa: FBT001
+    target: str,
 ) -> None:
     policy, findings = jwt({"remote": {"url": url, "cacheDuration": "10m"}})
 
