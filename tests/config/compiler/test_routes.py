@@ -390,7 +390,8 @@ def test_a_backend_of_another_namespace_needs_a_grant_too(*, granted: bool) -> N
 
 
 def test_backends_keep_their_weights() -> None:
-    rules = f"[{{backendRefs: [{BACKEND_REF[:-1]}, weight: 3}}, {{name: svc, port: 80}}, {{name: spare, port: 80, weight: 0}}]}}]"
+    services = "{name: svc, port: 80}, {name: spare, port: 80, weight: 0}"
+    rules = f"[{{backendRefs: [{BACKEND_REF[:-1]}, weight: 3}}, {services}]}}]"
     snapshot, findings = snapshot_of(several(GATEWAY, BACKEND, route("r", HOST, rules=rules)))
 
     assert findings == []
@@ -426,7 +427,7 @@ def test_a_rule_without_backends_that_does_not_answer_itself_is_a_fault() -> Non
 def test_what_a_faulty_match_may_have_meant_is_denied_and_not_left_to_another_rule(
     matches: str, code: str, path: str, headers: tuple[tuple[bytes, bytes], ...]
 ) -> None:
-    rest = "{matches: [{path: {type: RegularExpression, value: '/.*'}}], backendRefs: [%s]}" % BACKEND_REF
+    rest = f"{{matches: [{{path: {{type: RegularExpression, value: '/.*'}}}}], backendRefs: [{BACKEND_REF}]}}"
     faulty = f"{{name: admin, matches: [{matches}], backendRefs: [{BACKEND_REF}]}}"
     snapshot, findings = snapshot_of(several(GATEWAY, SERVICE, BACKEND, route("r", HOST, rules=f"[{faulty}, {rest}]")))
 
