@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.harness.certificates import ORIGIN_HOSTS
-from tests.conformance.harness.gateway import WORKSHOP, environment, start, stop
+from tests.conformance.harness.gateway import CANNOT_START, PLAIN, WORKSHOP, environment, failed_start, start, stop
 from tests.conformance.harness.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tests.conformance.harness.certificates import Pki
 
-CANNOT_START = 3
-PLAIN = ("--ssl-cert-reqs", "2")
 FAULTY = """\
 apiVersion: networking.istio.io/v1beta1
 kind: ServiceEntry
@@ -44,38 +39,6 @@ spec:
       action: Deny
       policy: {matchExpressions: ['request.path ==']}
 """
-
-
-def failed_start(
-    directory: Path,
-    pki: Pki,
-    settings: Mapping[str, str | None] | None = None,
-    arguments: Sequence[str] = PLAIN,
-    manifests: Sequence[Path] = (WORKSHOP,),
-) -> str:
-    """Start a gateway that cannot, check its exit code, and return its stderr.
-
-    A setting of none is taken out of the environment.
-    """
-    variables = environment(pki, dict.fromkeys(ORIGIN_HOSTS, 9), manifests)
-    for name, value in (settings or {}).items():
-        variables.pop(name, None)
-        if value is not None:
-            variables[name] = value
-    process = start(directory / "run", variables, arguments)
-    try:
-        code = process.wait(30.0)
-    except subprocess.TimeoutExpired:
-        pytest.fail("it started")
-    finally:
-        stop(process)
-    written = (directory / "run" / "stderr").read_text()
-    assert code == CANNOT_START, written
-    assert "Traceback" not in written
-    assert (directory / "run" / "stdout").read_text() == ""
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", int(variables["UVICORN_PORT"])), timeout=5.0)
-    return written
 
 
 @pytest.mark.parametrize("place", ["missing", "empty"])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conformance.harness.certificates import ORIGIN_HOSTS
 from tests.conformance.harness.client import Answer, Caller, client_context
 from tests.conformance.harness.waiting import eventually
 
@@ -28,6 +29,8 @@ ROOT = Path(__file__).parents[3]
 WORKSHOP = ROOT / "deploy" / "workshop"
 FOREIGN = ("EGRESS_", "UVICORN_", "OTEL_", "SSL_CERT_", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS")
 """Settings of whoever runs the tests, which are none of theirs."""
+CANNOT_START = 3
+PLAIN = ("--ssl-cert-reqs", "2")
 BOTH_PARSERS = ("--http httptools", "--http h11")
 
 
@@ -130,9 +133,7 @@ def environment(pki: Pki, origins: Mapping[str, int], manifests: Sequence[Path])
     }
 
 
-def start(
-    directory: Path, variables: Mapping[str, str], arguments: Sequence[str] = ("--ssl-cert-reqs", "2")
-) -> subprocess.Popen[bytes]:
+def start(directory: Path, variables: Mapping[str, str], arguments: Sequence[str] = PLAIN) -> subprocess.Popen[bytes]:
     """Start `uvicorn app.main:app` with its output in two files."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "stdout").open("wb") as stdout, (directory / "stderr").open("wb") as stderr:
@@ -158,7 +159,7 @@ def running_gateway(  # noqa: PLR0913  each is a way in which tests differ
 ) -> Iterator[Gateway]:
     """Run a gateway that is ready to serve."""
     variables = environment(pki, origins, manifests) | dict(settings or {})
-    process = start(directory, variables, ("--ssl-cert-reqs", "2", *arguments))
+    process = start(directory, variables, (*PLAIN, *arguments))
     status_port = int(variables["EGRESS_STATUS_LISTEN"].rpartition(":")[2])
     gateway = Gateway(pki, int(variables["UVICORN_PORT"]), status_port, process, directory)
     try:
@@ -166,6 +167,38 @@ def running_gateway(  # noqa: PLR0913  each is a way in which tests differ
         yield gateway
     finally:
         stop(process)
+
+
+def failed_start(
+    directory: Path,
+    pki: Pki,
+    settings: Mapping[str, str | None] | None = None,
+    arguments: Sequence[str] = PLAIN,
+    manifests: Sequence[Path] = (WORKSHOP,),
+) -> str:
+    """Start a gateway that cannot, check its exit code, and return its stderr.
+
+    A setting of none is taken out of the environment.
+    """
+    variables = environment(pki, dict.fromkeys(ORIGIN_HOSTS, 9), manifests)
+    for name, value in (settings or {}).items():
+        variables.pop(name, None)
+        if value is not None:
+            variables[name] = value
+    process = start(directory / "run", variables, arguments)
+    try:
+        code = process.wait(30.0)
+    except subprocess.TimeoutExpired:
+        pytest.fail("it started")
+    finally:
+        stop(process)
+    written = (directory / "run" / "stderr").read_text()
+    assert code == CANNOT_START, written
+    assert "Traceback" not in written
+    assert (directory / "run" / "stdout").read_text() == ""
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(variables["UVICORN_PORT"])), timeout=5.0)
+    return written
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""A TLS origin that keeps every request as it arrived, and answers as it is told."""
+"""An origin that keeps every request as it arrived, and answers as it is told."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from io import BufferedReader
+    from pathlib import Path
 
     from tests.conformance.harness.certificates import KeyPair
 
@@ -41,7 +42,7 @@ class Exchange:
 
     request: Received
     reader: BufferedReader
-    sock: ssl.SSLSocket
+    sock: socket.socket
     closed: bool = False
     """Whether the handler ended the connection."""
 
@@ -77,7 +78,8 @@ class Exchange:
         """End the connection in order, TLS first."""
         self.closed = True
         with suppress(OSError):
-            self.sock.unwrap()
+            if isinstance(self.sock, ssl.SSLSocket):
+                self.sock.unwrap()
 
     def reset(self) -> None:
         """End the connection without an orderly end of TLS."""
@@ -132,7 +134,7 @@ class Origin:
     def targets(self) -> list[str]:
         return [request.target for request in self.requests]
 
-    def serve(self, listener: socket.socket, context: ssl.SSLContext, sockets: set[socket.socket]) -> None:
+    def serve(self, listener: socket.socket, context: ssl.SSLContext | None, sockets: set[socket.socket]) -> None:
         """Accept until the listener is closed."""
         while True:
             try:
@@ -143,21 +145,27 @@ class Origin:
             sockets.add(connection)
             threading.Thread(target=self._connection, args=(connection, context, sockets), daemon=True).start()
 
-    def _connection(self, plain: socket.socket, context: ssl.SSLContext, sockets: set[socket.socket]) -> None:
+    def _connection(self, plain: socket.socket, context: ssl.SSLContext | None, sockets: set[socket.socket]) -> None:
         plain.settimeout(60.0)
         # The other side ends connections as it likes; a broken body ends the handler in the same way.
         with suppress(OSError, ValueError), plain:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context is None:
+                self._exchanges(plain)
+                return
             with context.wrap_socket(plain, server_side=True) as sock:
                 sockets.discard(plain)
                 sockets.add(sock)
                 self.handshakes.append(getattr(sock, "asked_for", ""))
-                with sock.makefile("rb") as reader:
-                    while self._exchange(reader, sock):
-                        pass
+                self._exchanges(sock)
                 sockets.discard(sock)
 
-    def _exchange(self, reader: BufferedReader, sock: ssl.SSLSocket) -> bool:
+    def _exchanges(self, sock: socket.socket) -> None:
+        with sock.makefile("rb") as reader:
+            while self._exchange(reader, sock):
+                pass
+
+    def _exchange(self, reader: BufferedReader, sock: socket.socket) -> bool:
         lines = []
         while (line := reader.readline(MAX_HEAD_LINE)) not in {b"\r\n", b""}:
             lines.append(line)
@@ -177,13 +185,27 @@ def _remember_name(sock: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl
     sock.asked_for = name or ""  # type: ignore[union-attr]
 
 
-@contextmanager
-def running_origin(pair: KeyPair) -> Iterator[Origin]:
-    """Run an origin with this certificate."""
+def _server_context(pair: KeyPair, callers: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
     context.set_alpn_protocols(["http/1.1"])
     context.sni_callback = _remember_name
+    if callers is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(callers)
+    return context
+
+
+@contextmanager
+def running_origin(pair: KeyPair | None, callers: Path | None = None) -> Iterator[Origin]:
+    """Run an origin.
+
+    Args:
+        pair: its certificate; none: it speaks plain HTTP.
+        callers: authority of the certificates that it asks its callers for; none: it asks for none.
+
+    """
+    context = None if pair is None else _server_context(pair, callers)
     sockets: set[socket.socket] = set()
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
         origin = Origin(port=listener.getsockname()[1])
