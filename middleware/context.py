@@ -141,7 +141,7 @@ class RequestContext:
         self.shadow: tuple[str, ...] = ()
         """Rules in shadow mode that would have denied the request."""
         self.route: Route | None = None
-        self.matched_prefix: str | None = None
+        self.matched_prefix: str | None = "/"
         """The `PathPrefix` that chose the route, which a rewrite can replace; none if something else did."""
         self.method = ""
         """Method for the origin."""
