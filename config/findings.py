@@ -34,6 +34,14 @@ CATALOGUE: Final[Mapping[str, Explanation]] = {
         "Two credentials of one backend are written to the same place, and only one of them can be sent.",
         "Remove one of them, or give it another `location`.",
     ),
+    "credential-for-any-host": Explanation(
+        "A backend whose host every request names for itself has a credential, which would go wherever a caller says.",
+        "Use a `static` backend for the host that the credential is for.",
+    ),
+    "credential-unverified": Explanation(
+        "A credential goes to an origin whose certificate is not fully verified: anybody in between could take it.",
+        "Remove `insecureSkipVerify`, or name the origin's CA in `caCertificateRefs`.",
+    ),
     "credential-without-tls": Explanation(
         "A credential would be sent to an origin in plain text; it is never sent.", "Add `tls: {}` to the backend."
     ),

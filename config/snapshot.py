@@ -142,7 +142,8 @@ class Route:
         sends = only is not None and only.weight > 0 and only.backend.only_sends
         short = sends and self.timeout is None and self.retry is None
         policies = (self.jwt, self.basic_auth, self.api_key, self.transformation, self.direct_response, self.delay)
-        readers = (self.authorization, self.shadow, *policies, self.retry)
+        health = (choice.backend.health for choice in self.backends)
+        readers = (self.authorization, self.shadow, *policies, self.retry, *health)
         object.__setattr__(self, "backend", only.backend if only is not None else None)
         object.__setattr__(self, "upstream", only.backend.upstream if only is not None and short else None)
         object.__setattr__(self, "reads_body", any(getattr(reader, "reads_body", False) for reader in readers))

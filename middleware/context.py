@@ -113,7 +113,9 @@ class RequestContext:
         "upstream_seconds",
     )
 
-    def __init__(self, snapshot: Snapshot, connection: Connection, fields: Mapping[bytes, bytes]) -> None:
+    def __init__(  # noqa: PLR0915  one for each field
+        self, snapshot: Snapshot, connection: Connection, fields: Mapping[bytes, bytes]
+    ) -> None:
         """Begin the record of a request.
 
         Args:

@@ -195,7 +195,8 @@ class _Answer:
         """Take what is left of an answer that is replaced, if it is little.
 
         Raises:
-            _ReplacedError: it is not, or nobody can tell. Closing the connection to the origin costs less than to wait for a stream.
+            _ReplacedError: it is not, or nobody can tell. To close the connection to the origin costs less than to wait
+                for a stream.
 
         """
         if not message.get("more_body", False):

@@ -22,7 +22,7 @@ from h2.exceptions import H2Error, StreamClosedError
 from h2.settings import SettingCodes, Settings
 
 from app.backends.errors import OriginProtocolError, OriginRefusedError, OriginWriteError
-from app.backends.http2_frames import MAX_FRAME_BYTES, FrameSplitter, GoAway
+from app.backends.http2_frames import MAX_FRAME_BYTES, FrameSplitter, GoAway, error_name
 from app.backends.http2_stream import Http2Stream
 from app.backends.http2_wire import Http2Wire
 from app.backends.response import MAX_HEAD_BYTES
@@ -263,7 +263,7 @@ class Http2Connection(Http2Wire):
 
     def _on_reset(self, stream: Http2Stream, code: int) -> None:
         kind = OriginRefusedError if code == ErrorCodes.REFUSED_STREAM else OriginProtocolError
-        stream.fail(kind(f"the origin reset the stream: {_name(code)}"))
+        stream.fail(kind(f"the origin reset the stream: {error_name(code)}"))
 
     def _on_go_away(self, frame: GoAway) -> None:
         """Begin nothing more here; what the origin has begun goes on.
@@ -272,7 +272,7 @@ class Http2Connection(Http2Wire):
         """
         self._retiring = True
         for number in [number for number in self._streams if number > frame.last_stream]:
-            error = OriginRefusedError(f"the origin is about to leave: {_name(frame.code)}")
+            error = OriginRefusedError(f"the origin is about to leave: {error_name(frame.code)}")
             self._streams.pop(number).fail(error)
         self._changed()
 
@@ -298,11 +298,3 @@ class Http2Connection(Http2Wire):
 
     def _changed(self) -> None:
         self._on_change(self)
-
-
-def _name(code: int) -> str:
-    """Return an error code as RFC 9113 section 7 calls it."""
-    try:
-        return ErrorCodes(code).name
-    except ValueError:
-        return f"error {code:#x}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from h2.errors import ErrorCodes
+
 from app.backends.errors import OriginProtocolError
 
 if TYPE_CHECKING:
@@ -72,3 +74,11 @@ def _go_away(payload: bytes) -> GoAway:
     if len(payload) < _GOAWAY_BYTES:
         raise OriginProtocolError("the origin broke HTTP/2: a GOAWAY frame is too short")
     return GoAway(int.from_bytes(payload[:4], "big") & _STREAM_MASK, int.from_bytes(payload[4:8], "big"))
+
+
+def error_name(code: int) -> str:
+    """Return an error code as RFC 9113 section 7 calls it."""
+    try:
+        return ErrorCodes(code).name
+    except ValueError:
+        return f"error {code:#x}"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from config.compiler.attachment import Level
 from config.compiler.blocks import BACKEND
 from config.compiler.place import Place
+from config.compiler.upstreams import check_protocols
 from config.policy.balancing import DynamicForwardProxy, Endpoint
-from config.policy.upstream import HttpSettings, TcpSettings, upstream_of
+from config.policy.upstream import HttpSettings, TcpSettings, Verification, upstream_of
 from config.resources import AGENTGATEWAY
 from config.snapshot import Backend
 
@@ -200,6 +201,7 @@ class BackendCompiler:
         request_timeout, guarded = how
         tls, auth = settings.get("tls"), settings.get("auth")
         http: HttpSettings = settings.get("http") or HttpSettings()
+        check_protocols(place, tls, http)
         fault: BackendFault = ""
         if auth is not None and auth.unusable:
             fault = "backend_authentication_failed"
@@ -207,8 +209,13 @@ class BackendCompiler:
             message = f"the credential of {name} would go out without TLS"
             place.error("credential-without-tls", message, "add tls: {} to the backend")
             fault = "backend_authentication_failed"
-        if http.http2 and tls is None:
-            place.error("invalid-value", f"HTTP/2 to {name} needs TLS", "add tls: {} to the backend")
+        elif auth is not None and not endpoints:
+            message = f"{name} is whatever host a request names: its credential would go wherever a caller says"
+            place.error("credential-for-any-host", message, "use a static backend for it")
+            fault = "backend_authentication_failed"
+        elif auth is not None and tls is not None and tls.verification is not Verification.FULL:
+            message = f"the credential of {name} goes to an origin whose certificate is not verified"
+            place.warn("credential-unverified", message, "remove insecureSkipVerify")
 
         def upstream(address: str, at: int, server_name: str | None = None) -> Upstream | None:
             return upstream_of(

@@ -59,13 +59,13 @@ class Transform:
         # The dict is the request's own: what other layers hold of the former one stays as it was.
         attributes.metadata = known = dict(attributes.metadata or {})
         for name, expression in self.metadata:
-            known.pop(name, None)
-            if expression is not None:
-                try:
-                    value = expression.value(attributes)
-                except EvaluationError:
-                    continue
-                known[name] = value
+            if expression is None:
+                known.pop(name, None)
+                continue
+            try:
+                known[name] = expression.value(attributes)
+            except EvaluationError:
+                known.pop(name, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,11 +23,11 @@ from tests.support.loops import in_each_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from app.backends.exchange import Transport
     from tests.conformance.harness.certificates import KeyPair, Pki
 
+Program = Callable[[Path, int], AbstractContextManager[int]]
 HOST = "api.github.com"
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 
@@ -145,11 +147,9 @@ async def test_nginx_sees_the_client_certificate(pki: Pki, tmp_path: Path) -> No
 @pytest.mark.parametrize("http2", [False, True])
 @in_each_loop
 async def test_a_proxy_opens_a_tunnel_and_verification_stays_with_the_gateway(
-    pki: Pki, tmp_path: Path, python_origin: int, proxy: object, http2: bool
+    pki: Pki, tmp_path: Path, python_origin: int, proxy: Program, *, http2: bool
 ) -> None:
-    assert proxy in {tinyproxy, squid}
-    start = tinyproxy if proxy is tinyproxy else squid
-    with start(tmp_path, python_origin) as port:
+    with proxy(tmp_path, python_origin) as port:
         roots = pki.origins_ca.read_text()
         tls = UpstreamTls(HOST, roots=roots, alpn=("h2",) if http2 else ("http/1.1",))
         tunnel = Tunnel("127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""Messages rewritten on their way, over real sockets: the two examples beside the workshop, and policies of the test."""
+"""Messages rewritten on their way, over real sockets: the two examples, and policies of the test."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ spec:
         - condition: request.path == "/failing"
           policy: {request: {set: [{name: ":method", value: "1 / 0"}]}}
         - condition: request.path == "/authority"
-          policy: {request: {set: [{name: ":authority", value: '"other.example:81"'}, {name: ":method", value: '"PUT"'}]}}
+          policy:
+            request: {set: [{name: ":authority", value: '"other.example:81"'}, {name: ":method", value: '"PUT"'}]}
         - policy: {response: {set: [{name: X-Code, value: response.code}]}}
     headerModifiers:
       response: {set: [{name: X-Fixed, value: "1"}]}
@@ -73,6 +74,11 @@ spec:
   traffic:
     buffer: {request: {maxBytes: 1000}, response: {maxBytes: 100000}}
     delay: {duration: 'request.path == "/repos/slow" ? 60000 : 0'}
+    directResponse:
+      conditional:
+        - {condition: request.path == "/repos/direct", policy: {status: 503, bodyExpression: '{"path": request.path}'}}
+        - {condition: request.path == "/repos/none", policy: {status: 204}}
+        - {condition: request.path == "/repos/fails", policy: {status: 200, bodyExpression: "1 / 0"}}
 """
 
 
@@ -146,14 +152,14 @@ def test_a_body_made_from_the_body_has_its_own_length(gateway: Gateway, pki: Pki
             assert answer.values("etag") == answer.values("transfer-encoding") == []
 
 
-@pytest.mark.parametrize("framed", [True, False], ids=["length", "chunked"])
+@pytest.mark.parametrize("framed", ["length", "chunked"])
 def test_a_body_too_large_to_be_read_streams_on_unharmed(
-    framed: bool, gateway: Gateway, pki: Pki, origin: Origin
+    framed: str, gateway: Gateway, pki: Pki, origin: Origin
 ) -> None:
     large = b"0123456789" * 300_000
 
     def send(exchange: Exchange) -> None:
-        if framed:
+        if framed == "length":
             exchange.answer(large)
             return
         exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -251,11 +257,11 @@ def test_method_and_authority_are_rewritten_and_the_destination_stays(
     assert set(origin.handshakes) <= set(ORIGIN_HOSTS)
 
 
-@pytest.mark.parametrize("declared", [True, False])
-def test_a_request_that_is_too_large_is_refused(declared: bool, gateway: Gateway, pki: Pki, origin: Origin) -> None:
+@pytest.mark.parametrize("declared", ["declared", "chunked"])
+def test_a_request_that_is_too_large_is_refused(declared: str, gateway: Gateway, pki: Pki, origin: Origin) -> None:
     seen = len(origin.requests)
     with gateway.connect(pki.team_a) as caller:
-        if declared:
+        if declared == "declared":
             caller.send(spell("/zen", "Content-Length: 1001", method="POST"))
         else:
             head = spell("/zen", "Transfer-Encoding: chunked", method="POST")
@@ -275,10 +281,10 @@ def test_a_buffered_request_reaches_the_origin_with_its_length(gateway: Gateway,
     assert received.values("transfer-encoding") == []
 
 
-@pytest.mark.parametrize("framed", [True, False], ids=["length", "chunked"])
-def test_an_answer_that_is_too_large_is_a_502(framed: bool, gateway: Gateway, pki: Pki, origin: Origin) -> None:
+@pytest.mark.parametrize("framed", ["length", "chunked"])
+def test_an_answer_that_is_too_large_is_a_502(framed: str, gateway: Gateway, pki: Pki, origin: Origin) -> None:
     def large(exchange: Exchange) -> None:
-        head = b"Content-Length: 100001" if framed else b"X: y"
+        head = b"Content-Length: 100001" if framed == "length" else b"X: y"
         exchange.closed = True
         exchange.send(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (head, b"a" * 100_001))
         exchange.end()
@@ -295,4 +301,22 @@ def test_a_caller_who_leaves_ends_the_delay(gateway: Gateway, pki: Pki, origin: 
         caller.send(spell("/repos/slow", "X-Request-Id: delayed"))
     line = gateway.access_line("request_id", "delayed")
     assert line["http.status"] is None
+    assert len(origin.requests) == seen
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_a_direct_response_calls_no_backend(method: str, gateway: Gateway, pki: Pki, origin: Origin) -> None:
+    seen = len(origin.requests)
+    with gateway.connect(pki.team_a) as caller:
+        body = b"abc" if method == "POST" else b""
+        for path, status, text in [
+            ("/repos/direct", 503, b'{"path":"/repos/direct"}'),
+            ("/repos/none", 204, b""),
+            ("/repos/fails", 500, b"internal error"),
+        ]:
+            answer = caller.ask(path, method=method, body=body)
+            assert (answer.status, answer.body) == (status, b"" if method == "HEAD" else text)
+            assert answer.values("content-length") == ([] if status == 204 else [str(len(text))])
+            assert len(answer.values("date")) == 1
+            assert gateway.line_of(answer)["http.status"] == status
     assert len(origin.requests) == seen

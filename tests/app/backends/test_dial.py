@@ -552,7 +552,7 @@ def _open_files() -> int:
         ("1.example.org", False),
     ],
 )
-def test_an_address_is_refused_however_it_is_written_where_a_proxy_would_dial_it(host: str, refused: bool) -> None:
+def test_an_address_is_refused_however_it_is_written_where_a_proxy_would_dial_it(host: str, *, refused: bool) -> None:
     if refused:
         with pytest.raises(OriginConnectError, match="may not be dialled through a proxy"):
             Dialer().check_literal(host)

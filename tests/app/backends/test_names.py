@@ -36,7 +36,7 @@ from app.backends.names import carries_one, matches_dns
         ("", "", False),
     ],
 )
-def test_dns_names(presented: str, wanted: str, matches: bool) -> None:
+def test_dns_names(presented: str, wanted: str, *, matches: bool) -> None:
     assert matches_dns(presented, wanted) is matches
     assert carries_one([("DNS", presented)], [wanted]) is matches
 
@@ -53,7 +53,7 @@ def test_dns_names(presented: str, wanted: str, matches: bool) -> None:
         ("IP Address", "10.0.0.1", "10.0.0.1", False),
     ],
 )
-def test_a_name_counts_as_what_it_is_only(kind: str, presented: str, wanted: str, carries: bool) -> None:
+def test_a_name_counts_as_what_it_is_only(kind: str, presented: str, wanted: str, *, carries: bool) -> None:
     assert carries_one([(kind, presented)], [wanted]) is carries
 
 

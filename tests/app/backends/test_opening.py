@@ -102,7 +102,7 @@ async def test_the_server_name_is_asked_for_and_verified() -> None:
     ],
 )
 @in_loop
-async def test_what_is_verified(verification: Verification, issuer: str, works: bool) -> None:
+async def test_what_is_verified(verification: Verification, issuer: str, *, works: bool) -> None:
     async with serving(echo, server_context(PARTNER, issuer=issuer)) as origin:
         asked = upstream(origin.port, replace(TLS, verification=verification))
         if works:

@@ -104,7 +104,7 @@ def test_no_host_breaks_out_of_the_request(host: str) -> None:
 
 async def connected(port: int) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", port))
-    sock.setblocking(False)
+    sock.setblocking(False)  # noqa: FBT003  its signature
     return sock
 
 

@@ -153,7 +153,8 @@ def test_a_tls_port_is_not_called_in_plain_text() -> None:
     assert backend.fault == "no_valid_backends"
 
 
-STATIC = f"resolution: STATIC\n  {HTTP_PORT}\n  endpoints: [{{address: 192.0.2.1, weight: 2}}, {{address: '2001:DB8:0::1', ports: {{http: 81}}}}]"
+ENDPOINTS = "[{address: 192.0.2.1, weight: 2}, {address: '2001:DB8:0::1', ports: {http: 81}}]"
+STATIC = f"resolution: STATIC\n  {HTTP_PORT}\n  endpoints: {ENDPOINTS}"
 
 
 @pytest.mark.parametrize(("hosts", "authority"), [(HOST, b"api.example.org:8080"), ("*.example.org", None)])

@@ -31,7 +31,6 @@ from tests.config.examples import ROUTE, WORKSHOP, codes, resources_of, several
 
 if TYPE_CHECKING:
     from config.model.base import Model
-    from config.policy.mirror import Mirror
 
 M = TypeVar("M", bound="Model")
 

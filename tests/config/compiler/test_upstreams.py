@@ -199,7 +199,7 @@ def test_tcp_and_http() -> None:
         (TlsSettings(alpn=("h2", "http/1.1")), True, ["ignored-protocol"]),
     ],
 )
-def test_what_tls_and_http_say_together(tls: TlsSettings | None, http2: bool, code: list[str]) -> None:
+def test_what_tls_and_http_say_together(tls: TlsSettings | None, *, http2: bool, code: list[str]) -> None:
     place, _ = place_of({})
     check_protocols(place, tls, HttpSettings(http2=http2))
 

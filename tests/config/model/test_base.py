@@ -55,7 +55,8 @@ def test_what_is_not_available_is_refused_and_its_absence_is_not() -> None:
     adapter: TypeAdapter[None] = TypeAdapter(NotAvailable)
 
     adapter.validate_python(None)
-    for value in ({}, [], "", 0, False):
+    values: list[Any] = [{}, [], "", 0, False]
+    for value in values:
         with pytest.raises(ValidationError, match="not available here"):
             adapter.validate_python(value)
 

@@ -4,7 +4,9 @@ import pytest
 
 from config.attributes import Peer, RequestAttributes, ResponseAttributes, SpiffeId
 from config.cel import compile_expression
+from config.policy.authorization import Authorization
 from config.policy.health import Eviction, Health, smoothed
+from config.snapshot import Backend, Route, WeightedBackend
 
 
 def answered(status: int, *headers: tuple[bytes, bytes]) -> RequestAttributes:
@@ -68,3 +70,9 @@ def test_what_is_a_failure(condition: str | None, status: int, *, failure: bool)
 def test_whether_the_requests_body_is_read_for_it() -> None:
     assert Health(Eviction(), compile_expression("request.body == b''")).reads_body
     assert not Health(Eviction()).reads_body
+
+
+def test_a_route_reads_the_body_where_the_health_of_a_backend_asks_for_it() -> None:
+    backend = Backend("a", health=Health(Eviction(), compile_expression("size(request.body) < 9")))
+
+    assert Route("r", Authorization.of(), backends=(WeightedBackend(backend),)).reads_body

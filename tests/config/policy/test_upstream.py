@@ -92,7 +92,7 @@ def test_http_2_needs_tls() -> None:
     ],
 )
 def test_only_the_protocol_that_is_spoken_is_offered(
-    written: tuple[str, ...] | None, http2: bool, offered: tuple[str, ...]
+    written: tuple[str, ...] | None, *, http2: bool, offered: tuple[str, ...]
 ) -> None:
     assert TlsSettings(alpn=written).for_host("a.test", http2=http2).alpn == offered
 

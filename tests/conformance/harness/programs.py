@@ -146,8 +146,9 @@ def squid(directory: Path, connect_port: int) -> Iterator[int]:
     port = free_port()
     configuration = directory / "squid.conf"
     configuration.write_text(
-        f"http_port 127.0.0.1:{port}\nacl target port {connect_port}\nacl tunnels method CONNECT\nhttp_access allow tunnels target\n"
-        f"http_access deny all\ncache deny all\naccess_log none\ncache_log /dev/null\n"
+        f"http_port 127.0.0.1:{port}\nacl target port {connect_port}\nacl tunnels method CONNECT\n"
+        "http_access allow tunnels target\n"
+        "http_access deny all\ncache deny all\naccess_log none\ncache_log /dev/null\n"
         "pid_filename none\ncoredump_dir /\nshutdown_lifetime 0 seconds\n"
         "netdb_filename none\npinger_enable off\n"
     )
