@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from config.compiler import compile_snapshot
 from config.errors import Severity
 from tests.config.examples import (
     BACKEND,
@@ -475,7 +476,6 @@ def test_a_route_allows_escapes_by_its_annotation(value: str, *, expected: bool,
     [("", "allow", ["no-authorization"]), ("", "deny", []), (deny(ON_GATEWAY), "allow", [])],
 )
 def test_a_route_that_no_rule_covers_is_reported(policy: str, default_action: str, expected: list[str]) -> None:
-    from config.compiler import compile_snapshot
 
     resources, _ = resources_of(several(GATEWAY, SERVICE, BACKEND, ROUTE, *([policy] if policy else [])))
     _, findings = compile_snapshot(resources, settings(default_action=default_action), revision="0" * 12)
