@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from config.policy.balancing import weighted
+from config.policy.normalisation import parse_authority
 from middleware.errors import BackendAuthenticationError, NoHealthyBackendError, NoValidBackendError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Chooser:
             return []
         if backend.dynamic is not None:
             attributes = self._context.routed()[1]
-            port = attributes.port or backend.dynamic.default_port
+            port = parse_authority(attributes.raw_host.encode("ascii"))[1] or backend.dynamic.default_port
             found = [(1, backend.dynamic.for_host(attributes.host, port))]
         else:
             found = [(endpoint.weight, endpoint.upstream) for endpoint in backend.endpoints if endpoint.weight > 0]

@@ -109,8 +109,6 @@ class RequestAttributes:
     body: bytes | None = None
     """The body as far as it was read: only where an expression of the route names it, and at most `MAX_BODY_BYTES`."""
     body_is_whole: bool = False
-    port: int | None = None
-    """Port that `Host` names."""
     header_values: dict[str, Any] | None = field(default=None, repr=False)
     """Kept by `config.cel`: headers by name, made when an expression reads one."""
     jwt: dict[str, Any] | None = field(default=None, repr=False)

@@ -279,7 +279,7 @@ def _parse(document: Document) -> tuple[Parsed[Any] | None, list[Finding]]:
                 "unknown-annotation",
                 f"the annotation {name!r} has no meaning on a {model.kind} here",
                 document.locate(["metadata", "annotations", name], key=True),
-                "known here, after egress-gateway.dev/: expires-at, mode, on-error on a policy; path-escapes on an HTTPRoute",
+                "known here: expires-at, mode and on-error on a policy, path-escapes on an HTTPRoute",
             )
             for name in unknown
         ]

@@ -132,6 +132,8 @@ class Route:
 
     backend: Backend | None = field(init=False, repr=False)
     """Its only backend; none where there are several, or none: every request is answered 500."""
+    backend_name: str = field(init=False, repr=False)
+    """Of the only backend; empty without one."""
     upstream: Upstream | None = field(init=False, repr=False)
     """The only origin of a route that just sends: its requests take the short way. None: see `app.attempts`."""
     reads_body: bool = field(init=False, repr=False)
@@ -145,6 +147,7 @@ class Route:
         health = (choice.backend.health for choice in self.backends)
         readers = (self.authorization, self.shadow, *policies, self.retry, *health)
         object.__setattr__(self, "backend", only.backend if only is not None else None)
+        object.__setattr__(self, "backend_name", only.backend.name if only is not None else "")
         object.__setattr__(self, "upstream", only.backend.upstream if only is not None and short else None)
         object.__setattr__(self, "reads_body", any(getattr(reader, "reads_body", False) for reader in readers))
 

@@ -113,7 +113,9 @@ class RequestContext:
         "upstream_seconds",
     )
 
-    def __init__(self, snapshot: Snapshot, connection: Connection, fields: Mapping[bytes, bytes]) -> None:
+    def __init__(  # noqa: PLR0915  one for each field
+        self, snapshot: Snapshot, connection: Connection, fields: Mapping[bytes, bytes]
+    ) -> None:
         """Begin the record of a request.
 
         Args:
@@ -139,7 +141,7 @@ class RequestContext:
         self.shadow: tuple[str, ...] = ()
         """Rules in shadow mode that would have denied the request."""
         self.route: Route | None = None
-        self.matched_prefix: str | None = None
+        self.matched_prefix: str | None = "/"
         """The `PathPrefix` that chose the route, which a rewrite can replace; none if something else did."""
         self.method = ""
         """Method for the origin."""

@@ -26,8 +26,9 @@ def judge(context: RequestContext, target: str) -> None:
     try:
         path = normalise_path(path.encode("utf-8", "surrogateescape"))
         query = check_query(rest.encode("utf-8", "surrogateescape")) if mark else None
-    except AmbiguousTargetError as error:
-        raise InvalidRequestError(f"the rewritten target: {error}") from None
+    except (AmbiguousTargetError, UnicodeEncodeError) as error:
+        reason = error if isinstance(error, AmbiguousTargetError) else "not to be written in UTF-8"
+        raise InvalidRequestError(f"the rewritten target: {reason}") from None
     route, attributes = context.routed()
     if route.authorization.guards_path:
         refusal = route.authorization.guard_path(replace(attributes, path=path, query=query))

@@ -98,10 +98,8 @@ def _route(scope: Scope, context: RequestContext) -> None:  # noqa: C901  a call
         raise RouteNotFoundError("no service has this host")
     if not virtual_host.accepts_port(port):
         raise RouteNotFoundError(f"the service has no port {port}")
-    attributes.port = port
     table = virtual_host.table
     route = table.only
-    context.matched_prefix = "/"
     if route is None:
         found = table.find(method, path, headers, query)
         if found is None:
@@ -111,7 +109,7 @@ def _route(scope: Scope, context: RequestContext) -> None:  # noqa: C901  a call
         _check_readings(context, route, decoded)
     context.route = route
     attributes.route = route.name
-    attributes.backend = route.backend.name if route.backend is not None else ""
+    attributes.backend = route.backend_name
 
 
 def _escaped(context: RequestContext, host: str, raw_path: bytes) -> tuple[str, str]:

@@ -80,6 +80,7 @@ def describe(
         protocol.app_state[REFUSED](connection, problem)
         transport.pause_reading()
         transport.close()
+        end_soon(protocol)
     return connection
 
 

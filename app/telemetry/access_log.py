@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from middleware.certificate import InvalidSvidError, peer_from_certificate
 from middleware.context import target_of
+from middleware.errors import NetworkDeniedError
 from middleware.moments import new_uuid
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class AccessLog:
         self._sink.write(access_line(scope, context))
 
     def record_refused(self, connection: Connection, problem: GatewayError, gateway: str) -> str:
-        """Log a request that the parser refused, so that no scope exists, and return its decision id."""
+        """Log a request or connection that was refused before any scope existed, and return its decision id."""
         decision_id = new_uuid()
         known = {
             "time": _timestamp(time.time())[1:-1],
@@ -52,7 +53,7 @@ class AccessLog:
             "gateway": gateway,
             "src.addr": connection.peername,
             "src.identity": _identity(connection),
-            "http.status": int(problem.status),
+            "http.status": None if isinstance(problem, NetworkDeniedError) else int(problem.status),
             "bytes_in": 0,
             "bytes_out": len(problem.body),
             "duration_ms": 0.0,

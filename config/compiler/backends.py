@@ -213,7 +213,7 @@ class BackendCompiler:
             message = f"{name} is whatever host a request names: its credential would go wherever a caller says"
             place.error("credential-for-any-host", message, "use a static backend for it")
             fault = "backend_authentication_failed"
-        elif auth is not None and tls.verification is not Verification.FULL:
+        elif auth is not None and tls is not None and tls.verification is not Verification.FULL:
             message = f"the credential of {name} goes to an origin whose certificate is not verified"
             place.warn("credential-unverified", message, "remove insecureSkipVerify")
 

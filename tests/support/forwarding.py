@@ -106,7 +106,7 @@ async def forwarding(  # noqa: PLR0913  what a test may want to be otherwise
     await backends.reconcile(snapshot)
     health.reconcile(snapshot)
     watch = IdleWatch(idle)
-    broker = CredentialBroker(backends.transport)  # type: ignore[arg-type]  # no test of it asks for tokens
+    broker = CredentialBroker(backends.transport)  # no test of it asks for tokens
     result: Forwarding
 
     def record(_: Scope, context: RequestContext) -> None:

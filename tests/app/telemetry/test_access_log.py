@@ -39,6 +39,7 @@ FIELDS = [
     "decision",
     "reason",
     "rule",
+    "shadow",
     "retry.attempt",
     "error",
     "trace_id",

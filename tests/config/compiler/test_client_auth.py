@@ -126,13 +126,13 @@ def test_a_key_that_cannot_be_used_and_a_set_that_is_none_are_faults() -> None:
     ("http://issuer.example:443/", "issuer.example", 443, False, b"issuer.example:443", "/"),
     ("https://[2001:db8::1]/keys", "2001:db8::1", 443, True, b"[2001:db8::1]", "/keys"),
 ])  # fmt: skip
-def test_a_url_says_where_keys_are_fetched(  # noqa: PLR0913, PLR0917  the parts of a URL
+def test_a_url_says_where_keys_are_fetched(  # noqa: PLR0913, PLR0917  a column each
     url: str,
     host: str,
     port: int,
-    is_tls: bool,
+    is_tls: bool,  # noqa: FBT001
     authority: bytes,
-    target: str,  # noqa: FBT001
+    target: str,
 ) -> None:
     policy, findings = jwt({"remote": {"url": url, "cacheDuration": "10m"}})
 

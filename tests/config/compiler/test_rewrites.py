@@ -24,7 +24,6 @@ from config.policy.balancing import DynamicForwardProxy
 from config.policy.cors import Cors, Origin
 from config.policy.csrf import Csrf
 from config.policy.mirror import Mirror
-from config.policy.mirror import Mirror
 from config.policy.rewrite import FullPath, PrefixPath, Redirect, UrlRewrite
 from config.policy.upstream import Upstream
 from config.snapshot import Backend

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from config.compiler import compile_snapshot
 from config.errors import Severity
 from tests.config.examples import (
     BACKEND,
@@ -390,7 +391,8 @@ def test_a_backend_of_another_namespace_needs_a_grant_too(*, granted: bool) -> N
 
 
 def test_backends_keep_their_weights() -> None:
-    rules = f"[{{backendRefs: [{BACKEND_REF[:-1]}, weight: 3}}, {{name: svc, port: 80}}, {{name: spare, port: 80, weight: 0}}]}}]"
+    services = "{name: svc, port: 80}, {name: spare, port: 80, weight: 0}"
+    rules = f"[{{backendRefs: [{BACKEND_REF[:-1]}, weight: 3}}, {services}]}}]"
     snapshot, findings = snapshot_of(several(GATEWAY, BACKEND, route("r", HOST, rules=rules)))
 
     assert findings == []
@@ -426,7 +428,7 @@ def test_a_rule_without_backends_that_does_not_answer_itself_is_a_fault() -> Non
 def test_what_a_faulty_match_may_have_meant_is_denied_and_not_left_to_another_rule(
     matches: str, code: str, path: str, headers: tuple[tuple[bytes, bytes], ...]
 ) -> None:
-    rest = "{matches: [{path: {type: RegularExpression, value: '/.*'}}], backendRefs: [%s]}" % BACKEND_REF
+    rest = f"{{matches: [{{path: {{type: RegularExpression, value: '/.*'}}}}], backendRefs: [{BACKEND_REF}]}}"
     faulty = f"{{name: admin, matches: [{matches}], backendRefs: [{BACKEND_REF}]}}"
     snapshot, findings = snapshot_of(several(GATEWAY, SERVICE, BACKEND, route("r", HOST, rules=f"[{faulty}, {rest}]")))
 
@@ -474,7 +476,6 @@ def test_a_route_allows_escapes_by_its_annotation(value: str, *, expected: bool,
     [("", "allow", ["no-authorization"]), ("", "deny", []), (deny(ON_GATEWAY), "allow", [])],
 )
 def test_a_route_that_no_rule_covers_is_reported(policy: str, default_action: str, expected: list[str]) -> None:
-    from config.compiler import compile_snapshot  # noqa: PLC0415  `snapshot_of` leaves this finding out
 
     resources, _ = resources_of(several(GATEWAY, SERVICE, BACKEND, ROUTE, *([policy] if policy else [])))
     _, findings = compile_snapshot(resources, settings(default_action=default_action), revision="0" * 12)
