@@ -93,26 +93,30 @@ def test_an_error_of_a_deny_is_let_pass_where_that_is_said(annotated: Gateway, p
 
 
 @pytest.mark.parametrize(
-    ("host", "target", "status"),
+    ("target", "status"),
     [
-        (BINGO, "/files/a%2Fb?c=%2F", 200),
-        (BINGO, "/files/a%2fb", 200),
-        (BINGO, "/admin/x", 403),
-        (BINGO, "/admin%2Fx", 403),
-        (BINGO, "/%61dmin%2Fx", 403),
-        (BINGO, "/files/..%2Fadmin", 400),
-        (BINGO, "/files%2F..%2Fadmin/x", 400),
-        (BINGO, "/files%2F%2Fx", 400),
-        (BINGO, "/files%5Cx", 400),
-        (BINGO, "/files%252Fx", 400),
-        ("api.github.com", "/repos/a%2Fb", 400),
+        ("/files/a%2Fb?c=%2F", 200),
+        ("/files/a%2fb", 200),
+        ("/admin/x", 403),
+        ("/admin%2Fx", 403),
+        ("/%61dmin%2Fx", 403),
+        ("/files/..%2Fadmin", 400),
+        ("/files%2F..%2Fadmin/x", 400),
+        ("/files%2F%2Fx", 400),
+        ("/files%5Cx", 400),
+        ("/files%252Fx", 400),
     ],
 )
 def test_an_encoded_slash_is_let_through_where_both_readings_are_allowed(
-    annotated: Gateway, pki: Pki, origin: Origin, host: str, target: str, status: int
+    annotated: Gateway, pki: Pki, origin: Origin, target: str, status: int
 ) -> None:
-    assert annotated.ask(pki.team_a, target, host=host).status == status
+    assert annotated.ask(pki.team_a, target, host=BINGO).status == status
     assert origin.targets() == ([target.replace("%2fb", "%2Fb")] if status == 200 else [])
+
+
+def test_other_routes_do_not_take_them(annotated: Gateway, pki: Pki, origin: Origin) -> None:
+    assert annotated.ask(pki.team_a, "/repos/a%2Fb").status == 400
+    assert origin.requests == []
 
 
 def test_the_end_of_a_deny_opens_and_the_end_of_an_allow_closes(pki: Pki, origin: Origin, tmp_path: Path) -> None:

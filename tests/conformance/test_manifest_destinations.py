@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from tests.conformance.harness.gateway import Gateway
     from tests.conformance.harness.origin import Origin
 
-HOSTS = ("one.example", "two.example", "direct.example", "static.example", "granted.example")
+HOSTS = ("one.example", "two.example", "direct.example", "static.example", "granted.example", "*.wild.example")
 
 
-def service(name: str, more: str = "resolution: DNS", port: str = "number: 80, name: http") -> str:
+def service(name: str, more: str = "resolution: DNS", port: str = "number: 80, name: http", host: str = "") -> str:
     return f"""\
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {{name: {name}, namespace: egress-direct, labels: {{istio.io/use-waypoint: egress}}}}
-spec: {{hosts: [{name}.example], location: MESH_EXTERNAL, {more}, ports: [{{{port}}}]}}
+spec: {{hosts: ["{host or f"{name}.example"}"], location: MESH_EXTERNAL, {more}, ports: [{{{port}}}]}}
 ---
 """
 
@@ -109,6 +109,8 @@ def field(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]
             + with_tls("direct")
             + service("static", f"resolution: STATIC, endpoints: [{endpoints}]")
             + with_tls("static")
+            + service("wild", port="number: 80, name: http, targetPort: 8443", host="*.wild.example")
+            + with_tls("wild")
             + service("granted")
             + backend("granted", namespace="team-a")
             + route("granted", "name: granted, namespace: team-a")
@@ -119,6 +121,7 @@ def field(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]
             "two.example:443": two.port,
             "direct.example:8443": one.port,
             "granted.example:443": two.port,
+            "a.wild.example:8443": two.port,
         }
         with running_manifests(pki, directory / "run", [manifest], places) as gateway:
             yield Field(gateway, one, two)
@@ -150,6 +153,14 @@ def test_a_service_without_a_route_is_reached_at_its_target_port_over_tls(field:
     line = field.gateway.access_line("request_id", "direct")
     assert (line["route"], line["backend"]) == ("egress-direct/direct", "egress-direct/direct")
     assert field.gateway.ask(pki.team_b, "/x", host="direct.example").status == 403
+
+
+def test_a_service_of_many_hosts_is_reached_at_the_one_that_was_asked_for(field: Field, pki: Pki) -> None:
+    for host in ("a.wild.example", "A.Wild.Example.:80"):
+        assert field.gateway.ask(pki.team_a, "/x", host=host).status == 200
+    assert [received.values("host") for received in field.two.requests] == [["a.wild.example:8443"]] * 2
+    assert field.two.handshakes[-1] == "a.wild.example"
+    assert field.gateway.ask(pki.team_a, "/x", host="wild.example").status == 404
 
 
 def test_the_endpoints_of_a_service_share_its_requests_and_show_its_name(field: Field, pki: Pki) -> None:
