@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from config.policy.balancing import weighted
 from config.policy.normalisation import parse_authority
+from config.snapshot import DEFAULT_PORTS
 from middleware.errors import BackendAuthenticationError, NoHealthyBackendError, NoValidBackendError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Chooser:
         if backend.dynamic is None:
             return backend.authority
         host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
-        return (host if upstream.port == backend.dynamic.default_port else f"{host}:{upstream.port}").encode()
+        return (host if upstream.port == backend.dynamic.scheme_port else f"{host}:{upstream.port}").encode()
 
     def _nothing(self) -> NoHealthyBackendError | NoValidBackendError:
         backends = [choice.backend for choice in self._context.routed()[0].backends if choice.weight > 0]
@@ -103,7 +104,10 @@ class Chooser:
             return []
         if backend.dynamic is not None:
             attributes = self._context.routed()[1]
-            port = parse_authority(attributes.raw_host.encode("ascii"))[1] or backend.dynamic.default_port
+            port = parse_authority(attributes.raw_host.encode("ascii"))[1]
+            if port is None or port in DEFAULT_PORTS:
+                # `http://host:80` is `http://host`, and tells nothing about where the origin has its TLS.
+                port = backend.dynamic.default_port
             found = [(1, backend.dynamic.for_host(attributes.host, port))]
         else:
             found = [(endpoint.weight, endpoint.upstream) for endpoint in backend.endpoints if endpoint.weight > 0]

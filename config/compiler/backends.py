@@ -13,7 +13,7 @@ from config.compiler.upstreams import check_protocols
 from config.policy.balancing import DynamicForwardProxy, Endpoint
 from config.policy.upstream import HttpSettings, TcpSettings, Verification, upstream_of
 from config.resources import AGENTGATEWAY
-from config.snapshot import Backend
+from config.snapshot import DEFAULT_PORTS, Backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -239,6 +239,9 @@ class BackendCompiler:
             fault = "no_valid_backends"
         default_port = 443 if tls is not None else 80
         number = port or (endpoints[0][1] if endpoints else default_port)
+        if port in DEFAULT_PORTS:
+            # Each endpoint has a port of its own, and what callers know as http://host is https://host under TLS.
+            number = default_port
         return Backend(
             name=name,
             endpoints=() if fault else tuple(Endpoint(found, weight) for found, weight in made if found is not None),
@@ -274,7 +277,7 @@ def _dynamic(
             raise RuntimeError("a backend that cannot be used was asked for an origin")
         return found
 
-    return DynamicForwardProxy(for_host, port or default_port)
+    return DynamicForwardProxy(for_host, port or default_port, default_port)
 
 
 def _authority(host: str | None, port: int, default_port: int) -> bytes | None:

@@ -29,7 +29,9 @@ class DynamicForwardProxy:
     for_host: Callable[[str, int], Upstream]
     """The origin for a canonical host and a port; equal ones for equal arguments."""
     default_port: int
-    """Of a `Host` without one: 443 under TLS, 80 without."""
+    """Of a `Host` without one, or with one that says nothing: 443 under TLS, 80 without, or what the service says."""
+    scheme_port: int
+    """443 under TLS, 80 without: left out of the `Host` that is sent."""
 
 
 def weighted(choices: Sequence[tuple[int, T]], random: Callable[[], float]) -> T | None:

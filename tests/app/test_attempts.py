@@ -485,7 +485,7 @@ def plain_proxy(host: str, port: int) -> Upstream:
 async def test_the_destination_is_the_requests_own_host(
     sent: bytes, dialled: tuple[str, int], authority: bytes
 ) -> None:
-    backend = Backend("any", dynamic=DynamicForwardProxy(plain_proxy, 80))
+    backend = Backend("any", dynamic=DynamicForwardProxy(plain_proxy, 80, 80))
     async with serving(answering(OK)) as origin, forwarding(route(backend), {dialled: origin}) as way:
         call = way.call(headers=[(b"host", sent)])
         await call.run()
@@ -501,7 +501,7 @@ async def test_under_tls_the_certificate_must_carry_the_requests_own_host(
     (tmp_path / "roots.pem").write_bytes(authority(MESH).pem()[0])
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
     context = server_context(Leaf("origin", names=("good.test",)))
-    proxy = DynamicForwardProxy(lambda host, port: Upstream(host, port, UpstreamTls(host)), 443)
+    proxy = DynamicForwardProxy(lambda host, port: Upstream(host, port, UpstreamTls(host)), 443, 443)
     async with (
         serving(answering(OK), context) as origin,
         forwarding(
@@ -520,7 +520,7 @@ async def test_under_tls_the_certificate_must_carry_the_requests_own_host(
 @pytest.mark.parametrize("host", [b"127.0.0.1", b"[::1]", b"169.254.169.254", b"[::ffff:10.0.0.1]"])
 @in_loop
 async def test_an_address_as_host_is_judged_by_the_dial_guard(host: bytes) -> None:
-    backend = Backend("any", dynamic=DynamicForwardProxy(plain_proxy, 80))
+    backend = Backend("any", dynamic=DynamicForwardProxy(plain_proxy, 80, 80))
     async with forwarding(route(backend), {}, allowed=()) as way:
         call = way.call(headers=[(b"host", host)])
         await call.run()

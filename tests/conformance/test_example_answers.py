@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conformance.harness.certificates import ORIGIN_HOSTS
-from tests.conformance.harness.examples import example, rewritten, running_manifests
+from tests.conformance.harness.examples import example, mirror_all, rewritten, running_manifests
 from tests.conformance.harness.origin import running_origin
 from tests.conformance.harness.waiting import eventually
 
@@ -131,12 +131,9 @@ def redirecting(
 ) -> Iterator[Gateway]:
     """Run the redirects, and the mirrored route for the host that the workshop's path rule does not name."""
     directory = tmp_path_factory.mktemp("redirecting")
-    copy = rewritten(directory, "15", ("percent: 10", "percent: 100"))
-    documents = copy.read_text().split("---\n")[0].split("    - matches:\n")
-    names = documents[0].replace("github-redirect", "bingo-mirror").replace("name: github\n", "name: httpbingo\n")
-    mirrored = documents[2].replace("name: github\n", "name: httpbingo\n")
-    copy.write_text(f"{names}    - matches:\n{mirrored}")
-    with running_manifests(pki, directory, [example("15"), copy], {**both(origin), SHADOW: shadow.port}) as gateway:
+    with running_manifests(
+        pki, directory, [example("15"), mirror_all(directory)], {**both(origin), SHADOW: shadow.port}
+    ) as gateway:
         yield gateway
 
 

@@ -181,6 +181,7 @@ spec:
 def test_the_caller_names_the_destination_within_the_guard(pki: Pki, origin: Origin, tmp_path: Path) -> None:
     with running_manifests(pki, tmp_path, [example("22")], both(origin)) as gateway:
         for host, target in ((BINGO, "/anything/x?y=1"), ("api.github.com", "/zen")):
+            assert gateway.ask(pki.team_a, target, host=f"{host}:80").status == 200
             assert gateway.ask(pki.team_a, target, f"X-Request-Id: {host}", host=host).status == 200
             line = gateway.access_line("request_id", host)
             assert (line["backend"], line["route"]) == ("egress-direct/any-host", "egress-direct/any-host")
@@ -194,7 +195,7 @@ def test_the_caller_names_the_destination_within_the_guard(pki: Pki, origin: Ori
             gateway.send(pki.team_a, b"GET http://127.0.0.1/anything HTTP/1.1\r\nHost: httpbingo.org\r\n\r\n").status
             == 400
         )
-        assert len(origin.requests) == 2
+        assert len(origin.requests) == 4
 
 
 def test_a_destination_on_a_private_address_is_refused_when_it_is_dialled(

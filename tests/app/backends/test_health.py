@@ -115,7 +115,7 @@ def test_a_reload_keeps_what_is_known_of_unchanged_endpoints_only() -> None:
 def test_hosts_that_callers_name_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_DYNAMIC_ENDPOINTS", 3)
     table = HealthTable(Clock())
-    found = Backend("any", dynamic=DynamicForwardProxy(Upstream, 80), health=HEALTH)
+    found = Backend("any", dynamic=DynamicForwardProxy(Upstream, 80, 80), health=HEALTH)
     hosts = [upstream(name) for name in "abcd"]
     for host in hosts:
         table.record(found, HEALTH, host, success=False)

@@ -205,7 +205,7 @@ def test_a_mirror_gets_its_share_under_its_own_name() -> None:
     ("backend", "found"),
     [
         (Backend("infra/shadow", fault="no_valid_backends"), []),  # reported where it was looked for
-        (Backend("infra/any", dynamic=DynamicForwardProxy(Upstream, 80)), ["invalid-backend"]),
+        (Backend("infra/any", dynamic=DynamicForwardProxy(Upstream, 80, 80)), ["invalid-backend"]),
     ],
 )
 def test_a_mirror_that_cannot_be_used_gets_no_copy(backend: Backend, found: list[str]) -> None:
