@@ -28,6 +28,8 @@ _NOT_IN_PSEUDO = CONTROLS + b" \t"
 _FIRST_FINAL_STATUS = 200
 _SWITCHING_PROTOCOLS = 101
 _BODYLESS = frozenset({204, 304})
+_MAX_LENGTH_DIGITS = 18
+"""Longer ones overflow some reader's 64 bits."""
 
 
 def request_fields(method: str, target: str, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
@@ -134,13 +136,18 @@ class Http2Stream:
             self.fail(OriginProtocolError("the response head has no status"))
         elif len(headers) > MAX_HEADER_FIELDS:
             self.fail(OriginProtocolError("the response head is too large"))
+        elif not _is_framed_once(headers):
+            self.fail(OriginProtocolError("the response head has several lengths, or one that is no number"))
         else:
             self.status, self.headers, self.fields = int(status), headers, dict(headers)
             self.has_head = True
             self._wake()
 
     def on_data(self, data: bytes) -> None:
-        """Keep a part of the body until it is taken."""
+        """Keep a part of the body until it is taken. Of an answer that has none, it is dropped."""
+        if self.status in _BODYLESS:
+            self.connection.acknowledge(self, len(data))
+            return
         self._received_bytes += len(data)
         self.body += data
         self._wake()
@@ -216,3 +223,9 @@ class Http2Stream:
     def _wake(self) -> None:
         if self.reader is not None and not self.reader.done():
             self.reader.set_result(None)
+
+
+def _is_framed_once(headers: RawHeaders) -> bool:
+    """Tell whether at most one length is stated, in digits: `h2` looks at the first one only, and not after HEAD."""
+    lengths = [value for name, value in headers if name == b"content-length"]
+    return not lengths or (len(lengths) == 1 and lengths[0].isdigit() and len(lengths[0]) <= _MAX_LENGTH_DIGITS)

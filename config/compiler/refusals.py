@@ -26,7 +26,6 @@ _HARMLESS_BLOCKS = frozenset(
         "backend.health",
         "backend.tcp",
         "traffic.delay",
-        "traffic.directResponse",
         "traffic.retry",
         "traffic.timeouts",
         "frontend.accessLog",
@@ -34,7 +33,10 @@ _HARMLESS_BLOCKS = frozenset(
         "frontend.tracing",
     }
 )
-"""Policy blocks whose absence opens nothing and lets no spoofed header through."""
+"""Policy blocks whose absence opens nothing and lets no spoofed header through.
+
+A `directResponse` is none of them: it keeps requests from the origin.
+"""
 
 
 def restricts(spec: PolicySpec) -> bool:

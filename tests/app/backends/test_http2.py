@@ -359,6 +359,7 @@ async def test_the_end_of_the_connection_ends_every_exchange_on_it() -> None:
     [
         ([(":status", "200"), ("content-length", "5")], b""),
         ([(":status", "200"), ("content-length", "5")], b"four"),
+        ([(":status", "200"), ("content-length", "2"), ("content-length", "2")], b"ok"),
         ([(":status", "999")], b"x"),
         ([(":status", "101")], b""),
         ([(":status", "200"), ("X-Upper", "1")], b"x"),
@@ -384,6 +385,32 @@ async def test_a_malformed_answer_is_a_protocol_error(fields: list[tuple[str, st
     async with serving_http2(script) as origin, opened(origin.port) as transport:
         with pytest.raises(OriginProtocolError):
             await get(transport, method="POST")
+
+
+@pytest.mark.parametrize("lengths", [("2", "9"), ("2", "2"), ("two",), ("-1",), ("+2",), ("9" * 19,)])
+@in_loop
+async def test_an_answer_to_head_states_one_length_or_none(lengths: tuple[str, ...]) -> None:
+    async def script(origin: Http2Side) -> None:
+        stream, _ = await origin.request()
+        origin.h2.config.validate_outbound_headers = False
+        await origin.answer(stream, b"", 200, *(("content-length", length) for length in lengths))
+        await origin.until_closed()
+
+    async with serving_http2(script) as origin, opened(origin.port) as transport:
+        with pytest.raises(OriginProtocolError, match="length"):
+            await get(transport, method="HEAD")
+
+
+@pytest.mark.parametrize("status", [204, 304])
+@in_loop
+async def test_what_can_have_no_body_has_none(status: int) -> None:
+    async def script(origin: Http2Side) -> None:
+        stream, _ = await origin.request()
+        await origin.answer(stream, b"HTTP/1.1 200 OK\r\n\r\n", status)
+        await origin.until_closed()
+
+    async with serving_http2(script) as origin, opened(origin.port) as transport:
+        assert await get(transport) == b""
 
 
 @in_each_loop

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.policy import matching
 from config.policy.matching import InvalidPatternError, PathKind, Pattern, RouteMatch, RouteTable, prefix_of
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -240,3 +241,17 @@ def test_the_table_finds_what_asking_every_match_in_its_order_finds(
     assert (result[0] if result else None) == expected
     if table.only is not None:
         assert table.only == expected
+
+
+def test_a_query_is_taken_apart_once_however_many_rules_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken_apart: list[str] = []
+
+    def counting(text: str, **_: object) -> str:
+        taken_apart.append(text)
+        return text
+
+    monkeypatch.setattr(matching, "unquote_plus", counting)
+    rules = [match(query=(("version", Pattern(str(number))),)) for number in range(100)]
+
+    assert found(*rules, path="/", query="&".join(["a=b"] * 50)) == -1
+    assert len(taken_apart) == 2 * 50
