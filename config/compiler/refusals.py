@@ -26,6 +26,7 @@ _HARMLESS_BLOCKS = frozenset(
         "backend.health",
         "backend.tcp",
         "traffic.delay",
+        "traffic.directResponse",
         "traffic.retry",
         "traffic.timeouts",
         "frontend.accessLog",
@@ -35,7 +36,8 @@ _HARMLESS_BLOCKS = frozenset(
 )
 """Policy blocks whose absence opens nothing and lets no spoofed header through.
 
-A `directResponse` is none of them: it keeps requests from the origin.
+`directResponse` is among them although one may keep requests from an origin: a maintenance page that cannot be read is
+left out, as `90-negative.yaml` (4) has it. What must not reach an origin is denied by an authorization rule.
 """
 
 

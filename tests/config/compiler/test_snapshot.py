@@ -424,8 +424,6 @@ def test_a_policy_that_stands_twice_denies_its_targets() -> None:
         ("traffic: {timeouts: {request: 5}}", (True, True)),
         ("frontend: {accessLog: {filter: 'true'}}", (True, True)),
         ("traffic: {timeouts: {request: 5}, retry: {}}\n  strategy: {}", (True, True)),
-        # What it would have answered must not reach the origin.
-        ("traffic: {directResponse: {status: 403, bdy: closed}}", (False, False)),
         ("traffic: {timeouts: {}, authorisation: {}}", (False, False)),
         ("traffic: {rateLimit: {}}", (False, False)),
         ("traffic: {timeouts: {}}\n  backend: {auth: {}}", (False, False)),
