@@ -38,6 +38,11 @@ def cut(exchange: Exchange) -> None:
     exchange.reset()
 
 
+def garbage(exchange: Exchange) -> None:
+    exchange.send(b"no HTTP\r\n\r\n")
+    exchange.reset()
+
+
 def hang(exchange: Exchange) -> None:
     exchange.wait_for_the_end()
 
@@ -51,7 +56,7 @@ def busy(exchange: Exchange) -> None:
 HANDLERS: dict[str, Callable[[Exchange], None]] = {
     "/repos/cut": cut,
     "/repos/reset": lambda exchange: exchange.reset(),
-    "/repos/garbage": lambda exchange: (exchange.send(b"no HTTP\r\n\r\n"), exchange.reset())[1],
+    "/repos/garbage": garbage,
     "/repos/hang": hang,
     "/repos/busy": busy,
     "/large": lambda exchange: exchange.answer(LARGE),
