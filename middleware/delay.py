@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from middleware.context import CONTEXT
-from middleware.errors import DownstreamClosedError
+from middleware.errors import DownstreamClosedError, RequestTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DelayMiddleware:
-    """Let a request wait as its route's `delay` says. It ends when the caller leaves, where the listener tells."""
+    """Let a request wait as its route's `delay` says.
+
+    The wait ends when the caller leaves, where the listener tells, and with the route's time for an answer
+    (`timeouts.request`).
+    """
 
     app: ASGIApp
 
@@ -33,8 +39,12 @@ class DelayMiddleware:
 
     async def _wait(self, scope: Scope, receive: Receive, send: Send, seconds: float) -> None:
         context: RequestContext = scope[CONTEXT]
-        if await _is_left_within(seconds, context):
+        limit = context.routed()[0].timeout
+        left = math.inf if limit is None else limit - (time.perf_counter() - context.started)
+        if await _is_left_within(min(seconds, max(left, 0.0)), context):
             raise DownstreamClosedError("the caller left while its request was delayed")
+        if left <= seconds:
+            raise RequestTimeoutError("the delay took all of the time for an answer")
         await self.app(scope, receive, send)
 
 
