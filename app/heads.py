@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from config.policy.normalisation import write_authority
 from middleware.context import DECISION_ID
 from middleware.framing import HOP_BY_HOP, end_to_end
 from middleware.moments import http_date
@@ -34,7 +35,7 @@ def request_head(context: RequestContext, authority: bytes | None, host: str, he
         headers: end-to-end fields.
 
     """
-    result: RawHeaders = [(b"host", context.authority or authority or _bracketed(host)), *headers, VIA]
+    result: RawHeaders = [(b"host", context.authority or authority or write_authority(host).encode()), *headers, VIA]
     if context.chunked:
         result.append((b"transfer-encoding", b"chunked"))
     elif context.content_length is not None:
@@ -48,7 +49,3 @@ def answer_head(status: int, headers: RawHeaders, fields: Mapping[bytes, bytes])
     if b"date" not in fields:
         result.append((b"date", http_date()))  # RFC 9110 section 6.6.1
     return result
-
-
-def _bracketed(host: str) -> bytes:
-    return f"[{host}]".encode() if ":" in host else host.encode()

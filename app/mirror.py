@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from app.backends.errors import OriginError
 from app.heads import VIA
 from config.policy.mirror import MAX_BODY_BYTES
+from config.policy.normalisation import write_authority
 from middleware.context import CONTEXT
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class MirrorSender:
             self._report(mirror, type(error).__name__)
 
     async def _exchange(self, mirror: Mirror, copy: Copy) -> None:
-        host = mirror.authority or _bracketed(mirror.upstream.host)
+        host = mirror.authority or write_authority(mirror.upstream.host).encode()
         headers: RawHeaders = [(b"host", host), *copy.headers, VIA]
         if copy.body is not None:
             headers.append((b"content-length", b"%d" % len(copy.body)))
@@ -190,10 +191,6 @@ class MirrorRequests:
 
 def _skip(context: RequestContext) -> None:
     logger.debug("a request is too large to be copied", extra={"decision_id": context.decision_id})
-
-
-def _bracketed(host: str) -> bytes:
-    return f"[{host}]".encode() if ":" in host else host.encode()
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

@@ -88,6 +88,34 @@ class Place:
             self.error("dangling-reference", f"the Secret {full_name} has no key {key!r}", hint)
         return value
 
+    def is_granted(self, kind: tuple[str, str], namespace: str, name: str) -> bool:
+        """Tell whether this manifest may refer to an object; if not, that is a fault.
+
+        Source: GEP-709. Everything of the own namespace may be referred to, of others what a `ReferenceGrant` there
+        names.
+
+        Args:
+            kind: group and kind of the object.
+            namespace: of the object.
+            name: of the object.
+
+        """
+        if namespace == self.namespace:
+            return True
+        model = self.parsed.model
+        source = model.api_version.rpartition("/")[0], model.kind, self.namespace
+        for grant in self.resources.grants:
+            spec = grant.model.spec
+            if grant.namespace != namespace:
+                continue
+            if not any((own.group, own.kind, own.namespace) == source for own in spec.from_):
+                continue
+            if any((to.group, to.kind) == kind and to.name in {None, name} for to in spec.to):
+                return True
+        message = f"no ReferenceGrant lets {model.kind} {self.name} refer to {kind[1]} {namespace}/{name}"
+        self.error("reference-not-granted", message, f"add one to the namespace {namespace}")
+        return False
+
     def dangling(self, kind: str, full_name: str, known: Any) -> None:
         """Report a reference to nothing, unless what it refers to was refused and reported itself."""
         if full_name not in self.resources.refused_names.get(kind, ()):

@@ -90,11 +90,7 @@ class RouteCompiler:
             if name not in resources.service_entries:
                 place.dangling("ServiceEntry", name, resources.service_entries)
                 self.unattached.add(name)
-            elif parent.namespace not in {None, route.namespace} and not self.backends.granted(
-                place, (ISTIO, "ServiceEntry"), parent.namespace or "", parent.name
-            ):
-                message = f"no ReferenceGrant lets {route.namespace} attach a route to ServiceEntry {name}"
-                place.error("reference-not-granted", message, f"add one to the namespace {parent.namespace}")
+            elif not place.is_granted((ISTIO, "ServiceEntry"), parent.namespace or route.namespace, parent.name):
                 self.unattached.add(name)
             else:
                 self._attach_to_service(place, route, parent, name)
