@@ -12,7 +12,7 @@ from config.cel import EvaluationError
 from config.cel.analysis import depends_on_peer_only, is_constant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from config.attributes import Peer, RawHeaders
     from config.cel import Expression
@@ -121,17 +121,12 @@ class HeaderRewrite:
     def apply(self, headers: Sequence[tuple[bytes, bytes]], attributes: RequestAttributes) -> RawHeaders:
         """Return the rewritten headers. Every expression sees the message as it came."""
         # What policy adds is kept apart until the end, so that dropping a caller's copy cannot drop it.
-        owned = self._owned
-        kept = [
-            pair
-            for pair in headers
-            if pair[0] not in owned and (b"_" not in pair[0] or fold_name(pair[0]) not in owned)
-        ]
+        kept = without_fields(headers, self._owned)
         written: RawHeaders = self._replaced(headers, attributes) if self._replaces else []
         for header in self._adds:
             value = header.evaluate(attributes)
             if value is None:
-                kept = [pair for pair in kept if fold_name(pair[0]) != fold_name(header.name)]
+                kept = without_fields(kept, (fold_name(header.name),))
                 written = [pair for pair in written if pair[0] != header.name]
             else:
                 written.append((header.name, value))
@@ -176,14 +171,19 @@ class HeaderModifier:
 
     def apply(self, headers: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
         """Return the modified headers."""
-        owned = self._owned
-        kept = [pair for pair in headers if fold_name(pair[0]) not in owned]
-        return kept + self._written
+        return without_fields(headers, self._owned) + self._written
 
 
 def fold_name(name: bytes) -> bytes:
     """Return a name as CGI-like origins see it, where `X_Caller` and `X-Caller` are one variable."""
     return name.replace(b"_", b"-")
+
+
+def without_fields(headers: Sequence[tuple[bytes, bytes]], folded: Collection[bytes]) -> RawHeaders:
+    """Return header fields without those of these folded names, in whichever spelling."""
+    return [
+        pair for pair in headers if pair[0] not in folded and (b"_" not in pair[0] or fold_name(pair[0]) not in folded)
+    ]
 
 
 def field_value(value: Any) -> bytes | None:
