@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.backends.errors import OriginError
+from app.backends.exchange import in_one_part
 from app.heads import VIA
 from config.policy.mirror import MAX_BODY_BYTES
 from config.policy.normalisation import write_authority
 from middleware.context import CONTEXT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -111,7 +112,7 @@ class MirrorSender:
         headers: RawHeaders = [(b"host", host), *copy.headers, VIA]
         if copy.body is not None:
             headers.append((b"content-length", b"%d" % len(copy.body)))
-        body = _once(copy.body) if copy.body else None
+        body = in_one_part(copy.body) if copy.body else None
         response = await self._backends.transport(mirror.upstream).exchange(copy.method, copy.target, headers, body)
         try:
             left = MAX_ANSWER_BYTES
@@ -191,7 +192,3 @@ class MirrorRequests:
 
 def _skip(context: RequestContext) -> None:
     logger.debug("a request is too large to be copied", extra={"decision_id": context.decision_id})
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
