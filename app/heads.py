@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from config.policy.headers import DECISION_ID
 from config.policy.normalisation import write_authority
-from middleware.context import DECISION_ID
 from middleware.framing import HOP_BY_HOP, NO_LENGTH, end_to_end
 from middleware.moments import http_date
 

@@ -28,8 +28,6 @@ TARGET = "egress.target"
 """Key in `scope["state"]`: the request target as received, bytes."""
 CONTEXT = "egress.context"
 """Key in the scope: the request's `RequestContext`. A guard that finds none fails closed, with a `KeyError`."""
-DECISION_ID = b"x-egress-decision-id"
-"""Header field of every answer that the gateway gives itself, and of no other."""
 
 
 class Departure:

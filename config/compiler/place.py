@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from config.cel import ExpressionError, compile_expression
 from config.errors import Finding, Severity, nearest
 from config.places import locate_within
-from config.policy.headers import FRAMING_AND_HOP_BY_HOP
+from config.policy.headers import FRAMING_AND_HOP_BY_HOP, fold_name
 
 if TYPE_CHECKING:
     from config.cel import Expression
@@ -64,9 +64,9 @@ class Place:
             return None
 
     def header_name(self, name: str) -> bytes | None:
-        """Return a name as it is compared; none, and a fault, where no policy may write it."""
+        """Return a name as it is compared; none, and a fault, where no policy may write it, in whichever spelling."""
         lowered = name.lower().encode()
-        if lowered in FRAMING_AND_HOP_BY_HOP:
+        if fold_name(lowered) in FRAMING_AND_HOP_BY_HOP:
             message = f"{name} says where a message goes or ends: no policy may write it"
             self.error("forbidden-header", message, "remove the entry")
             return None

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from config.attributes import RequestAttributes
+from config.attributes import MAX_CACHED_PEERS, RequestAttributes
 from config.cel import EvaluationError
 from config.cel.analysis import depends_on_peer_only, is_constant
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 _INVALID_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """Controls but the tab: CR, LF and NUL would end the field (RFC 9110 section 5.5)."""
 
-MAX_CACHED_PEERS = 1024
-"""Callers whose value of a header is kept."""
-
+DECISION_ID = b"x-egress-decision-id"
+"""Tells the gateway's own answers from an origin's."""
 FRAMING_AND_HOP_BY_HOP = frozenset(
     {
         b"host",
