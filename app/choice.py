@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from config.policy.balancing import weighted
-from config.policy.normalisation import parse_authority
+from config.policy.normalisation import parse_authority, write_authority
 from config.snapshot import DEFAULT_PORTS
 from middleware.errors import BackendAuthenticationError, NoHealthyBackendError, NoValidBackendError
 
@@ -79,8 +79,7 @@ class Chooser:
         """Return the `Host` that a backend is sent; none for an address."""
         if backend.dynamic is None:
             return backend.authority
-        host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
-        return (host if upstream.port == backend.dynamic.scheme_port else f"{host}:{upstream.port}").encode()
+        return write_authority(upstream.host, upstream.port, backend.dynamic.scheme_port).encode()
 
     def _nothing(self) -> NoHealthyBackendError | NoValidBackendError:
         backends = [choice.backend for choice in self._context.routed()[0].backends if choice.weight > 0]

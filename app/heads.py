@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from middleware.context import DECISION_ID
-from middleware.framing import HOP_BY_HOP, end_to_end
+from config.policy.headers import DECISION_ID
+from config.policy.normalisation import write_authority
+from middleware.framing import HOP_BY_HOP, NO_LENGTH, end_to_end
 from middleware.moments import http_date
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ VIA = (b"via", b"1.1 egress-gateway")
 _NOT_PASSED_ON = HOP_BY_HOP | {DECISION_ID}
 """Dropped from an origin's answer; the decision id, so that it cannot pass for one of the gateway's own."""
 _NOT_PASSED_ON_BODYLESS = _NOT_PASSED_ON | {b"content-length"}
-_NO_LENGTH = frozenset({204, 304})
-"""Statuses whose `Content-Length` says nothing about this message; uvicorn would wait for such a body."""
 
 
 def request_head(context: RequestContext, authority: bytes | None, host: str, headers: RawHeaders) -> RawHeaders:
@@ -34,7 +33,7 @@ def request_head(context: RequestContext, authority: bytes | None, host: str, he
         headers: end-to-end fields.
 
     """
-    result: RawHeaders = [(b"host", context.authority or authority or _bracketed(host)), *headers, VIA]
+    result: RawHeaders = [(b"host", context.authority or authority or write_authority(host).encode()), *headers, VIA]
     if context.chunked:
         result.append((b"transfer-encoding", b"chunked"))
     elif context.content_length is not None:
@@ -44,11 +43,7 @@ def request_head(context: RequestContext, authority: bytes | None, host: str, he
 
 def answer_head(status: int, headers: RawHeaders, fields: Mapping[bytes, bytes]) -> RawHeaders:
     """Return the fields of an origin's answer that the caller gets."""
-    result = end_to_end(headers, fields, _NOT_PASSED_ON_BODYLESS if status in _NO_LENGTH else _NOT_PASSED_ON)
+    result = end_to_end(headers, fields, _NOT_PASSED_ON_BODYLESS if status in NO_LENGTH else _NOT_PASSED_ON)
     if b"date" not in fields:
         result.append((b"date", http_date()))  # RFC 9110 section 6.6.1
     return result
-
-
-def _bracketed(host: str) -> bytes:
-    return f"[{host}]".encode() if ":" in host else host.encode()

@@ -6,15 +6,17 @@ import asyncio
 import logging
 import math
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from app.backends.errors import OriginError
+from app.backends.exchange import read_within
 from config.policy.jwks import NO_KEYS, JwksError, parse_jwks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from app.backends.exchange import Response, Transport
+    from app.backends.exchange import Transport
     from config.attributes import RawHeaders
     from config.policy.jwks import KeySet
     from config.policy.jwt import RemoteKeys
@@ -32,8 +34,6 @@ MAX_STALE_SECONDS: Final = 3600.0
 from its issuer keeps a withdrawn key alive no longer than this."""
 EARLY_SECONDS: Final = 30.0
 """Between two fetches that tokens with an unknown key ask for: anybody can write one."""
-
-_OK: Final = 200
 
 logger = logging.getLogger("egress")
 
@@ -182,8 +182,8 @@ async def _document(transport: Transport, remote: RemoteKeys) -> bytes:
     """Return what the server publishes. Redirects are not followed: they lead where no operator has looked.
 
     Raises:
-        FetchError: not a 200, or too long, or compressed.
-        OriginError: the exchange failed.
+        FetchError: not a 200, or compressed.
+        OriginError: the exchange failed, or the answer is too long.
 
     """
     headers: RawHeaders = [
@@ -193,19 +193,10 @@ async def _document(transport: Transport, remote: RemoteKeys) -> bytes:
     ]
     response = await transport.exchange("GET", remote.target, headers)
     try:
-        if response.status != _OK:
+        if response.status != HTTPStatus.OK:
             raise FetchError(f"the server answered {response.status}")
         if response.fields.get(b"content-encoding", b"identity").lower() != b"identity":
             raise FetchError("the server compressed its answer, unasked")
-        return await _body(response)
+        return await read_within(response, MAX_DOCUMENT_BYTES)
     finally:
         response.close()
-
-
-async def _body(response: Response) -> bytes:
-    body = bytearray()
-    while part := await response.read():
-        body += part
-        if len(body) > MAX_DOCUMENT_BYTES:
-            raise FetchError(f"the answer is longer than {MAX_DOCUMENT_BYTES} bytes")
-    return bytes(body)

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.backends.errors import OriginError
+from app.backends.exchange import in_one_part
 from app.heads import VIA
 from config.policy.mirror import MAX_BODY_BYTES
+from config.policy.normalisation import write_authority
 from middleware.context import CONTEXT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -106,11 +108,11 @@ class MirrorSender:
             self._report(mirror, type(error).__name__)
 
     async def _exchange(self, mirror: Mirror, copy: Copy) -> None:
-        host = mirror.authority or _bracketed(mirror.upstream.host)
+        host = mirror.authority or write_authority(mirror.upstream.host).encode()
         headers: RawHeaders = [(b"host", host), *copy.headers, VIA]
         if copy.body is not None:
             headers.append((b"content-length", b"%d" % len(copy.body)))
-        body = _once(copy.body) if copy.body else None
+        body = in_one_part(copy.body) if copy.body else None
         response = await self._backends.transport(mirror.upstream).exchange(copy.method, copy.target, headers, body)
         try:
             left = MAX_ANSWER_BYTES
@@ -190,11 +192,3 @@ class MirrorRequests:
 
 def _skip(context: RequestContext) -> None:
     logger.debug("a request is too large to be copied", extra={"decision_id": context.decision_id})
-
-
-def _bracketed(host: str) -> bytes:
-    return f"[{host}]".encode() if ":" in host else host.encode()
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body

@@ -33,6 +33,10 @@ class SpiffeId:
         return f"spiffe://{self.trust_domain}{self.path}"
 
 
+MAX_CACHED_PEERS = 4096
+"""Callers of whom a policy keeps what it made of them; the one that came first, or was last asked for, goes first."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Peer:
     """The authenticated caller: what its certificate says. Compared by identity, as policies keep a view of each."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from config.policy.balancing import Endpoint
+from config.policy.normalisation import DEFAULT_PORT_OF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from config.policy.transformation import Transformation
     from config.policy.upstream import Upstream
 
-DEFAULT_PORTS = frozenset({80, 443})
+DEFAULT_PORTS = frozenset(DEFAULT_PORT_OF.values())
 """Ports in `Host` that every virtual host accepts beside its own."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from middleware.context import DECISION_ID
+from config.policy.headers import DECISION_ID
 from middleware.moments import http_date
 
 if TYPE_CHECKING:

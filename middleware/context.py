@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from config.attributes import Downstream
+from config.policy.normalisation import write_authority
 from middleware.moments import new_uuid
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ TARGET = "egress.target"
 """Key in `scope["state"]`: the request target as received, bytes."""
 CONTEXT = "egress.context"
 """Key in the scope: the request's `RequestContext`. A guard that finds none fails closed, with a `KeyError`."""
-DECISION_ID = b"x-egress-decision-id"
-"""Header field of every answer that the gateway gives itself, and of no other."""
 
 
 class Departure:
@@ -70,8 +69,7 @@ class Connection(Downstream):
     """The caller's address and port as text, an IPv6 address in brackets."""
 
     def __post_init__(self) -> None:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        self.peername = f"{host}:{self.port}"
+        self.peername = write_authority(self.address, self.port)
 
 
 class RequestContext:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from config.policy.cors import Origin
-from config.policy.normalisation import parse_authority
-from config.policy.rewrite import DEFAULT_PORT_OF
+from config.policy.normalisation import DEFAULT_PORT_OF, parse_authority, write_authority
 from config.snapshot import DEFAULT_PORTS
 from middleware.context import CONTEXT
 from middleware.errors import CsrfError
@@ -43,4 +42,4 @@ def _destination(attributes: RequestAttributes) -> Origin:
     host, port = parse_authority(attributes.raw_host.encode())
     if port is None or port in DEFAULT_PORTS:
         port = DEFAULT_PORT_OF[scheme]
-    return Origin(scheme, f"[{host}]" if ":" in host else host, port)
+    return Origin(scheme, write_authority(host), port)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from config.cel import EvaluationError
 from config.policy.conditional import UnusableConditionError
-from middleware.context import CONTEXT, DECISION_ID
+from config.policy.headers import DECISION_ID
+from middleware.context import CONTEXT
 from middleware.errors import GatewayError
 from middleware.framing import NO_CONTENT, NO_LENGTH
 from middleware.moments import http_date

@@ -37,10 +37,31 @@ NO_CONTENT = frozenset({204, 205, 304})
 NO_LENGTH = frozenset({204, 304})
 """Of these, the ones that carry no `Content-Length`: it would say nothing about this message."""
 
+CONTROLS = bytes({*range(32), 127} - {9})
+"""What may not stand in a field or a target, CR and LF among them (RFC 9110 section 5.5)."""
+
 _MAX_LENGTH_DIGITS = 18
 """Longer ones overflow some reader's 64 bits."""
 
 _NOT_PASSED_ON = HOP_BY_HOP | _REQUEST_ONLY
+
+
+class BrokenHeadError(ValueError):
+    """A head that would be read as another one than was meant."""
+
+
+def written_head(start_line: bytes, fields: RawHeaders) -> bytes:
+    """Return a message's head as it goes out.
+
+    Raises:
+        BrokenHeadError: the start line or a field holds a control character. Whoever made them has checked them; one
+            that slipped through would be a message of somebody else's.
+
+    """
+    head = b"\r\n".join([start_line, *map(b": ".join, fields), b"\r\n"])
+    if len(head) - len(head.translate(None, CONTROLS)) != 2 * (len(fields) + 2):
+        raise BrokenHeadError("a header field or the start line holds a control character")
+    return head
 
 
 def end_to_end(

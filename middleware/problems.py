@@ -9,7 +9,8 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from middleware.context import CONTEXT, DECISION_ID
+from config.policy.headers import DECISION_ID
+from middleware.context import CONTEXT
 from middleware.errors import DownstreamClosedError, GatewayError, ShuttingDownError
 from middleware.moments import http_date
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from config.attributes import MAX_BODY_BYTES, ResponseAttributes
 from config.cel import EvaluationError
 from config.policy.body import without_description
-from middleware.context import CONTEXT, DECISION_ID
+from config.policy.headers import DECISION_ID
+from middleware.context import CONTEXT
 from middleware.errors import GatewayError, ResponseTooLargeError
 from middleware.framing import NO_CONTENT, NO_LENGTH
 from middleware.queued import with_queued

@@ -14,6 +14,7 @@ from app.backends.errors import (
     OriginConnectTimeoutError,
     OriginError,
     OriginPoolTimeoutError,
+    OriginProtocolError,
     OriginReadTimeoutError,
     OriginRequestError,
     OriginWriteError,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Safe methods (RFC 9110 section 9.2.1): sent again if a connection that was idle turns out to be dead."""
 NO_TIMEOUTS: Mapping[str, float | None] = MappingProxyType({})
-CONTROLS = bytes({*range(32), 127} - {9})
-"""What may not stand in a field or a target, CR and LF among them (RFC 9110 section 5.5)."""
 
 
 class Response(Protocol):
@@ -152,6 +151,26 @@ async def head_in_time(head: Awaitable[object], upload: asyncio.Task[None] | Non
             await head
     except TimeoutError:
         raise OriginReadTimeoutError("no answer within the read timeout") from None
+
+
+async def read_within(response: Response, max_bytes: int) -> bytes:
+    """Return the whole body of an answer.
+
+    Raises:
+        OriginProtocolError: it is cut short, or longer.
+
+    """
+    body = bytearray()
+    while part := await response.read():
+        body += part
+        if len(body) > max_bytes:
+            raise OriginProtocolError(f"the answer is longer than {max_bytes} bytes")
+    return bytes(body)
+
+
+async def in_one_part(body: bytes) -> AsyncIterator[bytes]:
+    """Yield a body that is there already, as `Transport.exchange` takes it."""
+    yield body
 
 
 class _ResponseStream(httpx.AsyncByteStream):

@@ -50,34 +50,19 @@ class Http2Response:
 
     @property
     def endpoint(self) -> str:
-        """Address and port that was dialled."""
         return self._stream.connection.endpoint
 
     @property
     def has_ended(self) -> bool:
-        """Whether the answer is complete and all of its body was taken."""
         return self._stream.has_ended
 
     def take(self) -> bytes:
-        """Return the part of the body that has come, empty if none has."""
         return self._stream.take()
 
     async def wait(self) -> None:
-        """Wait for something to take, or the end.
-
-        Raises:
-            OriginProtocolError: the body is cut short.
-
-        """
         await self._stream.wait()
 
     async def read(self) -> bytes:
-        """Return the next part of the body; empty at its end.
-
-        Raises:
-            OriginProtocolError: it is cut short.
-
-        """
         await self._stream.wait()
         return self._stream.take()
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hpack import NeverIndexedHeaderTuple
 
 from app.backends.errors import OriginProtocolError, OriginRequestError
-from app.backends.exchange import CONTROLS
 from app.backends.response import MAX_HEADER_FIELDS, MAX_INTERIM_RESPONSES
+from middleware.framing import CONTROLS, NO_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,7 +27,6 @@ _STATUS = re.compile(rb"[1-5][0-9]{2}")
 _NOT_IN_PSEUDO = CONTROLS + b" \t"
 _FIRST_FINAL_STATUS = 200
 _SWITCHING_PROTOCOLS = 101
-_BODYLESS = frozenset({204, 304})
 _MAX_LENGTH_DIGITS = 18
 """Longer ones overflow some reader's 64 bits."""
 
@@ -145,7 +144,7 @@ class Http2Stream:
 
     def on_data(self, data: bytes) -> None:
         """Keep a part of the body until it is taken. Of an answer that has none, it is dropped."""
-        if self.status in _BODYLESS:
+        if self.status in NO_LENGTH:
             self.connection.acknowledge(self, len(data))
             return
         self._received_bytes += len(data)
@@ -156,7 +155,7 @@ class Http2Stream:
         """End the answer, if all of it has come."""
         length = self.fields.get(b"content-length")
         # What has no body may say how long it would be (RFC 9110 section 8.6).
-        has_body = not self._is_head and self.status not in _BODYLESS
+        has_body = not self._is_head and self.status not in NO_LENGTH
         if not self.has_head or (has_body and length is not None and length != b"%d" % self._received_bytes):
             self.fail(OriginProtocolError("the answer ended before its end"))
             return

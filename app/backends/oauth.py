@@ -6,16 +6,16 @@ import asyncio
 import base64
 import json
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import quote_plus, urlencode
 
 from app.backends.errors import OriginError, OriginProtocolError
+from app.backends.exchange import in_one_part, read_within
 from config.policy.credentials import InvalidCredentialError, check_value
 from config.secret_values import SecretValue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from app.backends.exchange import Response, Transport
     from config.attributes import RawHeaders
     from config.policy.credentials import ClientCredentials
@@ -28,7 +28,6 @@ DEFAULT_LIFETIME = 300.0
 MAX_LIFETIME = 86_400.0
 """Seconds that a token is kept at most, whatever the endpoint says."""
 _MAX_DIGITS = 10
-_OK = 200
 
 
 class TokenError(Exception):
@@ -99,25 +98,16 @@ async def _ask(client: ClientCredentials, transport: Transport) -> bytes:
         # The pool may be that of an origin, whose idle connections can be dead; asking for a token twice is harmless.
         response = await _send(client, transport)
     try:
-        if response.status != _OK:
+        if response.status != HTTPStatus.OK:
             raise _failure(client, f"status {response.status}")
-        body = b""
-        while part := await response.read():
-            body += part
-            if len(body) > MAX_ANSWER_BYTES:
-                raise _failure(client, f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
-        return body
+        return await read_within(response, MAX_ANSWER_BYTES)
     finally:
         response.close()
 
 
 async def _send(client: ClientCredentials, transport: Transport) -> Response:
     headers, body = token_request(client)
-    return await transport.exchange("POST", client.path, headers, _once(body))
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+    return await transport.exchange("POST", client.path, headers, in_one_part(body))
 
 
 def _token(client: ClientCredentials, body: bytes) -> FetchedToken:

@@ -12,8 +12,9 @@ from app.backends.errors import (
     OriginWriteError,
     OriginWriteTimeoutError,
 )
-from app.backends.exchange import CONTROLS, NO_TIMEOUTS, REPEATABLE, Transport, head_in_time
+from app.backends.exchange import NO_TIMEOUTS, REPEATABLE, Transport, head_in_time
 from app.backends.pool import ConnectionPool
+from middleware.framing import BrokenHeadError, written_head
 
 if TYPE_CHECKING:
     import ssl
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class OriginResponse:
-    """The answer to one exchange: its head, then its body in parts. Must be closed."""
+    """The answer to one exchange, as `app.backends.exchange.Response` describes it."""
 
     __slots__ = ("_connection", "_pool", "_response", "_upload", "fields", "headers", "status")
 
@@ -40,9 +41,7 @@ class OriginResponse:
     ) -> None:
         self.status = response.status
         self.headers = response.headers
-        """Names lower-cased, as the origin sent them."""
         self.fields = response.fields
-        """The same by name, the last one of several."""
         self._pool = pool
         self._connection = connection
         self._response = response
@@ -50,34 +49,19 @@ class OriginResponse:
 
     @property
     def endpoint(self) -> str:
-        """Address and port that was dialled."""
         return self._connection.endpoint
 
     @property
     def has_ended(self) -> bool:
-        """Whether the answer is complete and all of its body was taken."""
         return self._response.is_complete and not self._response.body_bytes
 
     def take(self) -> bytes:
-        """Return the part of the body that has come, empty if none has."""
         return self._connection.take_body()
 
     async def wait(self) -> None:
-        """Wait for something to take, or the end.
-
-        Raises:
-            OriginProtocolError: the body is cut short.
-
-        """
         await self._connection.wait_body()
 
     async def read(self) -> bytes:
-        """Return the next part of the body; empty at its end.
-
-        Raises:
-            OriginProtocolError: it is cut short.
-
-        """
         return await self._connection.read_body()
 
     def close(self) -> None:
@@ -119,7 +103,10 @@ class OriginTransport(Transport):
         body: AsyncIterator[bytes] | None = None,
         timeouts: Mapping[str, float | None] = NO_TIMEOUTS,
     ) -> OriginResponse:
-        head = _request_head(method, target, headers)
+        try:
+            head = written_head(f"{method} {target} HTTP/1.1".encode("ascii"), headers)
+        except BrokenHeadError as error:
+            raise OriginRequestError(str(error)) from None
         retried = False
         while True:
             connection = None if retried else self._pool.take()
@@ -160,14 +147,6 @@ class OriginTransport(Transport):
 
     def close(self) -> None:
         self._pool.close()
-
-
-def _request_head(method: str, target: str, headers: RawHeaders) -> bytes:
-    head = b"\r\n".join([f"{method} {target} HTTP/1.1".encode("ascii"), *map(b": ".join, headers), b"\r\n"])
-    # Whoever made the fields has checked them; one that slipped through would be a request of somebody else's.
-    if len(head) - len(head.translate(None, CONTROLS)) != 2 * (len(headers) + 2):
-        raise OriginRequestError("a header field or the target holds a control character")
-    return head
 
 
 async def _upload(

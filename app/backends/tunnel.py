@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from app.backends.errors import OriginConnectError
+from config.policy.normalisation import write_authority
 
 if TYPE_CHECKING:
     import socket
@@ -66,7 +67,7 @@ def connect_request(host: str, port: int) -> bytes:
     """
     if not _HOST.fullmatch(host):
         raise OriginConnectError("the origin's host cannot be asked for with CONNECT")
-    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    authority = write_authority(host, port)
     return f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode("ascii")
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from middleware.framing import NO_LENGTH, written_head
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
@@ -20,9 +22,6 @@ _STATUS_LINES = {
     status: b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode() if status in set(HTTPStatus) else b"")
     for status in range(200, 600)
 }
-_CONTROLS = bytes({*range(32), 127} - {9})
-"""What may not stand in a field, CR and LF among them (RFC 9110 section 5.5)."""
-_NO_BODY = frozenset({204, 304})
 JOINED_BYTES = 64 * 1024
 """A part of a body that is larger is not copied behind the head."""
 
@@ -150,7 +149,7 @@ class GatewayCycle(RequestResponseCycle):
         """Return the head, and note how its body is framed. Names of the fields are lower-cased.
 
         Raises:
-            RuntimeError: a field holds a control character, which could end it.
+            BrokenHeadError: a field holds a control character, which could end it.
 
         """
         named = dict(headers)
@@ -159,7 +158,7 @@ class GatewayCycle(RequestResponseCycle):
             self._has_no_body = True
         elif length is not None:
             self.expected_content_length = int(length)
-        elif status not in _NO_BODY:
+        elif status not in NO_LENGTH:
             self._until_close = self.scope["http_version"] == "1.0"
             self.chunked_encoding = not self._until_close
             if self.chunked_encoding:
@@ -170,10 +169,7 @@ class GatewayCycle(RequestResponseCycle):
             self.keep_alive = False
         if not self.keep_alive and not closes:
             fields = [*fields, (b"connection", b"close")]
-        head = b"\r\n".join([_STATUS_LINES[status], *map(b": ".join, fields), b"\r\n"])
-        if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(fields) + 2):
-            raise RuntimeError("a response field holds a control character")
-        return head
+        return written_head(_STATUS_LINES[status], fields)
 
     def _write(self, body: bytes, *, more_body: bool) -> None:
         """Write a part of the body, and the head before the first one."""

@@ -10,6 +10,7 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.telemetry.otlp import TextAttribute, attributes, delimited, span, text
+from config.policy.normalisation import DEFAULT_PORT_OF, write_authority
 
 if TYPE_CHECKING:
     from middleware.trace_context import Trace
@@ -26,7 +27,6 @@ CACHED = 1024
 _MAX_ORIGINAL_METHOD = 32
 _SERVER_ERROR = 500
 _CLIENT_ERROR = 400
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # Span { trace_id = 1; span_id = 2; trace_state = 3; parent_span_id = 4; name = 5; kind = 6;
 #        fixed64 start_time_unix_nano = 7; fixed64 end_time_unix_nano = 8; attributes = 9;
@@ -239,9 +239,7 @@ def _named(name: str, kind: bytes) -> bytes:
 
 
 def _authority(exchange: Exchange, host: str) -> str:
-    bracketed = f"[{host}]" if ":" in host else host
-    port = exchange.upstream_port
-    return f"{bracketed}:{port}" if port and port != _DEFAULT_PORTS.get(exchange.upstream_scheme) else bracketed
+    return write_authority(host, exchange.upstream_port or None, DEFAULT_PORT_OF.get(exchange.upstream_scheme))
 
 
 def _peer(address: str, port: int) -> bytes:

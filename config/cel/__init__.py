@@ -1,7 +1,7 @@
 """CEL: expressions checked once, at load, and evaluated for many requests.
 
-The rest of the project knows three names of this package: `compile_expression`, the `Expression` it returns, and the
-two errors. What stands behind them is cel-python's parser and, for now, its interpreter.
+The rest of the project compiles with `compile_expression`, asks the `Expression` it returns, and knows two errors.
+Behind them stand cel-python's grammar and a generator of Python code (decision 3).
 """
 
 from config.cel.errors import EvaluationError, ExpressionError

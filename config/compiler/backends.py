@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from config.compiler.attachment import Level
 from config.compiler.blocks import BACKEND
+from config.compiler.endpoints import service_host, service_port
 from config.compiler.place import Place
 from config.compiler.upstreams import check_protocols
 from config.policy.balancing import DynamicForwardProxy, Endpoint
+from config.policy.normalisation import DEFAULT_PORT_OF, write_authority
 from config.policy.upstream import HttpSettings, TcpSettings, Verification, upstream_of
 from config.resources import AGENTGATEWAY
 from config.snapshot import DEFAULT_PORTS, Backend
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from config.snapshot import BackendFault
 
 _How = tuple[float | None, bool]
-CLUSTER_DOMAIN = "svc.cluster.local"
 _HTTP = frozenset({"HTTP", "HTTP2", "GRPC"})
 
 
@@ -79,9 +80,7 @@ class BackendCompiler:
             message = f"a backendRef cannot name a {reference.kind!r} of {reference.group!r}"
             place.error("invalid-backend", message, f"an AgentgatewayBackend of {AGENTGATEWAY}, or a Service of ''")
             return unusable(name)
-        if namespace != place.namespace and not self.granted(place, kind, namespace, reference.name):
-            message = f"no ReferenceGrant lets {place.namespace} refer to {reference.kind} {name}"
-            place.error("reference-not-granted", message, f"add one to the namespace {namespace}")
+        if not place.is_granted(kind, namespace, reference.name):
             return unusable(name)
         if reference.kind == "Service":
             return self._service(place, reference, namespace, targets, (request_timeout, guarded))
@@ -90,20 +89,6 @@ class BackendCompiler:
             place.dangling("AgentgatewayBackend", name, self.policies.resources.backends)
             return unusable(name)
         return self._agentgateway_backend(parsed, targets, (request_timeout, guarded))
-
-    def granted(self, place: Place, kind: tuple[str, str], namespace: str, name: str) -> bool:
-        """Tell whether a `ReferenceGrant` of a namespace lets this manifest refer to an object there."""
-        group, own = place.parsed.model.api_version.rpartition("/")[0], place.parsed.model.kind
-        for grant in place.resources.grants:
-            spec = grant.model.spec
-            if grant.namespace != namespace:
-                continue
-            sources = {(source.group, source.kind, source.namespace) for source in spec.from_}
-            if (group, own, place.namespace) not in sources:
-                continue
-            if any((to.group, to.kind) == kind and to.name in {None, name} for to in spec.to):
-                return True
-        return False
 
     def _service(
         self,
@@ -114,21 +99,13 @@ class BackendCompiler:
         how: _How,
     ) -> Backend:
         name = f"{namespace}/{reference.name}"
-        if reference.port is None:
-            place.error("missing-field", f"a reference to the Service {name} needs its 'port'")
+        port = service_port(place, reference, namespace)
+        if port is None:
             return unusable(name)
-        service = self.policies.resources.services.get(name)
-        ports = {port.port for port in service.model.spec.ports} if service is not None else None
-        if ports is not None and reference.port not in ports:
-            known = ", ".join(map(str, sorted(ports)))
-            place.error(
-                "dangling-reference", f"the Service {name} has no port {reference.port}", f"known here: {known}"
-            )
-            return unusable(name)
-        levels = (*targets, (Level.SERVICE, name), (Level.SERVICE, f"{name}#{reference.port}"))
+        levels = (*targets, (Level.SERVICE, name), (Level.SERVICE, f"{name}#{port}"))
         settings = self.policies.merge_backend(levels, {})
-        host = f"{reference.name}.{namespace}.{CLUSTER_DOMAIN}"
-        return self._assemble(name, [(host, reference.port, 1)], host, settings, place, how=how)
+        host = service_host(reference.name, namespace)
+        return self._assemble(name, [(host, port, 1)], host, settings, place, how=how)
 
     def _agentgateway_backend(
         self, parsed: Parsed[AgentgatewayBackend], targets: Sequence[Target], how: _How
@@ -230,14 +207,14 @@ class BackendCompiler:
             )
 
         made = [(upstream(address, at, host), weight) for address, at, weight in endpoints]
+        default_port = DEFAULT_PORT_OF["http" if tls is None else "https"]
         dynamic = None
         if not endpoints:
-            dynamic = _dynamic(upstream, port, 443 if tls is not None else 80)
+            dynamic = _dynamic(upstream, port, default_port)
         if any(found is None for found, _ in made) or upstream("unusable.invalid", 1) is None:
             fault = fault or "no_valid_backends"
         if name in self.denied:
             fault = "no_valid_backends"
-        default_port = 443 if tls is not None else 80
         number = port or (endpoints[0][1] if endpoints else default_port)
         if port in DEFAULT_PORTS:
             # Each endpoint has a port of its own, and what callers know as http://host is https://host under TLS.
@@ -287,5 +264,5 @@ def _authority(host: str | None, port: int, default_port: int) -> bytes | None:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return (host if port == default_port else f"{host}:{port}").encode()
+        return write_authority(host, port, default_port).encode()
     return None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from config.policy.extraction import (
-    AUTHORIZATION,
     CookieExtraction,
     ExpressionExtraction,
     HeaderExtraction,
     QueryExtraction,
 )
+from config.policy.locations import AUTHORIZATION
 
 if TYPE_CHECKING:
     from config.compiler.place import Place

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from config.cel import ExpressionError, compile_expression
 from config.errors import Finding, Severity, nearest
 from config.places import locate_within
-from config.policy.headers import FRAMING_AND_HOP_BY_HOP
+from config.policy.headers import FRAMING_AND_HOP_BY_HOP, fold_name
 
 if TYPE_CHECKING:
     from config.cel import Expression
@@ -64,9 +64,9 @@ class Place:
             return None
 
     def header_name(self, name: str) -> bytes | None:
-        """Return a name as it is compared; none, and a fault, where no policy may write it."""
+        """Return a name as it is compared; none, and a fault, where no policy may write it, in whichever spelling."""
         lowered = name.lower().encode()
-        if lowered in FRAMING_AND_HOP_BY_HOP:
+        if fold_name(lowered) in FRAMING_AND_HOP_BY_HOP:
             message = f"{name} says where a message goes or ends: no policy may write it"
             self.error("forbidden-header", message, "remove the entry")
             return None
@@ -87,6 +87,34 @@ class Place:
             hint = nearest(key, parsed.model.keys)
             self.error("dangling-reference", f"the Secret {full_name} has no key {key!r}", hint)
         return value
+
+    def is_granted(self, kind: tuple[str, str], namespace: str, name: str) -> bool:
+        """Tell whether this manifest may refer to an object; if not, that is a fault.
+
+        Source: GEP-709. Everything of the own namespace may be referred to, of others what a `ReferenceGrant` there
+        names.
+
+        Args:
+            kind: group and kind of the object.
+            namespace: of the object.
+            name: of the object.
+
+        """
+        if namespace == self.namespace:
+            return True
+        model = self.parsed.model
+        source = model.api_version.rpartition("/")[0], model.kind, self.namespace
+        for grant in self.resources.grants:
+            spec = grant.model.spec
+            if grant.namespace != namespace:
+                continue
+            if not any((own.group, own.kind, own.namespace) == source for own in spec.from_):
+                continue
+            if any((to.group, to.kind) == kind and to.name in {None, name} for to in spec.to):
+                return True
+        message = f"no ReferenceGrant lets {model.kind} {self.name} refer to {kind[1]} {namespace}/{name}"
+        self.error("reference-not-granted", message, f"add one to the namespace {namespace}")
+        return False
 
     def dangling(self, kind: str, full_name: str, known: Any) -> None:
         """Report a reference to nothing, unless what it refers to was refused and reported itself."""

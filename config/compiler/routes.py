@@ -56,7 +56,8 @@ class RouteCompiler:
     """Routes below this Gateway."""
     unattached: set[str] = field(default_factory=set)
     """`namespace/name` of parents that a route names and cannot be below: they are denied."""
-    _matches: dict[str, list[list[tuple[RouteMatch, bool]]]] = field(default_factory=dict)
+    matches: dict[str, list[list[tuple[RouteMatch, bool]]]] = field(default_factory=dict)
+    """Name of a route to the matches of its rules, each with whether it can be served."""
     _inline: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     _rules: dict[tuple[str, int, tuple[Target, ...], bool], Route] = field(default_factory=dict)
 
@@ -69,7 +70,7 @@ class RouteCompiler:
             if given not in {None, "allow"}:
                 here = place.at("metadata", "annotations", PATH_ESCAPES)
                 here.error("invalid-annotation", f"{PATH_ESCAPES} is allow, or not there")
-            self._matches[route.name] = [
+            self.matches[route.name] = [
                 compile_matches(place.at("spec", "rules", index), rule)
                 for index, rule in enumerate(route.model.spec.rules)
             ]
@@ -90,11 +91,7 @@ class RouteCompiler:
             if name not in resources.service_entries:
                 place.dangling("ServiceEntry", name, resources.service_entries)
                 self.unattached.add(name)
-            elif parent.namespace not in {None, route.namespace} and not self.backends.granted(
-                place, (ISTIO, "ServiceEntry"), parent.namespace or "", parent.name
-            ):
-                message = f"no ReferenceGrant lets {route.namespace} attach a route to ServiceEntry {name}"
-                place.error("reference-not-granted", message, f"add one to the namespace {parent.namespace}")
+            elif not place.is_granted((ISTIO, "ServiceEntry"), parent.namespace or route.namespace, parent.name):
                 self.unattached.add(name)
             else:
                 self._attach_to_service(place, route, parent, name)
@@ -224,7 +221,7 @@ class RouteCompiler:
         for index, rule in enumerate(attached.parsed.model.spec.rules):
             targets = self._targets(attached.parsed, rule, entry, attached.listener)
             is_denied = attached.denied or "" in denied or not denied.isdisjoint(target for _, target in targets)
-            for match, is_sound in self._matches[attached.parsed.name][index]:
+            for match, is_sound in self.matches[attached.parsed.name][index]:
                 yield match, self._route(attached.parsed, index, targets, denied=is_denied or not is_sound)
 
     def _route(self, parsed: Parsed[HTTPRoute], index: int, targets: tuple[Target, ...], *, denied: bool) -> Route:

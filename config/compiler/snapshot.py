@@ -11,6 +11,7 @@ from config.compiler.backends import BackendCompiler
 from config.compiler.hostnames import RoutesByHost, intersection, wildcards_above
 from config.compiler.merging import PolicyMerger
 from config.compiler.place import Place
+from config.compiler.reachability import Reachability
 from config.compiler.refusals import REFUSED_HOST, hosts_of_refused, targets_of_refused
 from config.compiler.routes import RouteCompiler
 from config.errors import Finding, Severity, nearest
@@ -114,6 +115,10 @@ class _Compiler:
     parts: list[tuple[str, str, VirtualHost]] = field(default_factory=list)
     """Hosts that routes name out of the wildcards of their services: the wildcard, and the part of it."""
     below_gateway: RoutesByHost = field(default_factory=RoutesByHost)
+    reachability: Reachability = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reachability = Reachability(self.routes.matches)
 
     def compile(self, revision: str) -> Snapshot:
         refused_hosts = self._deny_what_was_refused()
@@ -139,6 +144,7 @@ class _Compiler:
         anywhere = None
         if everywhere := self.below_gateway.everywhere:
             anywhere = VirtualHost(self.gateway.name, self._gateway_ports, self._routes([everywhere], None))
+        self.reachability.report(self.resources, self.findings)
         network, network_shadow = self.policies.network_authorization((Level.GATEWAY, self.gateway.name))
         return Snapshot(
             revision,
@@ -206,7 +212,8 @@ class _Compiler:
 
     def _routes(self, tiers: Iterable[Sequence[AttachedRoute]], entry: str | None) -> RouteTable[Route]:
         """Return the table of a host: the rules of the routes that take it, those that name it most closely first."""
-        denied = frozenset(self.denied)
+        denied, tiers = frozenset(self.denied), list(tiers)
+        self.reachability.note(tiers)
         return RouteTable(
             [found for route in tier for found in self.routes.rules(route, entry, denied)] for tier in tiers
         )

@@ -11,7 +11,7 @@ from config.policy.body import BodyBuffer, BodyValue, Buffer
 from config.policy.conditional import Choice, Conditional
 from config.policy.delay import MAX_DELAY_SECONDS, Delay, bounded
 from config.policy.direct_response import DirectResponse, DirectResponses
-from config.policy.headers import FRAMING_AND_HOP_BY_HOP, HeaderModifier, HeaderRewrite, HeaderValue, fold_name
+from config.policy.headers import DECISION_ID, HeaderModifier, HeaderRewrite, HeaderValue, fold_name
 from config.policy.transformation import Rewrites, Transform, Transformation
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from config.compiler.place import Place
     from config.model.headers import (
         HeaderFilterSpec,
-        HeaderModifiersSpec,
         HeaderSpec,
         HeaderValueSpec,
         TransformationOrConditionalSpec,
@@ -33,8 +32,6 @@ Policy = TypeVar("Policy")
 
 REQUEST_LINE: Final = frozenset({b":method", b":path", b":authority"})
 STATUS_LINE: Final = frozenset({b":status"})
-DECISION_ID: Final = b"x-egress-decision-id"
-"""Tells the gateway's own answers from an origin's."""
 
 
 def compile_transformation(place: Place, spec: TransformationOrConditionalSpec) -> Transformation:
@@ -63,17 +60,6 @@ def compile_direct_response(place: Place, spec: DirectResponseOrConditionalSpec)
         answer = _direct_response(at.at("policy"), entry.policy, entry.policy.status)
         choices.append(_choice(at, entry.condition, answer))
     return DirectResponses(Conditional(tuple(choices)))
-
-
-def compile_header_modifiers(
-    place: Place, spec: HeaderModifiersSpec
-) -> tuple[HeaderModifier | None, HeaderModifier | None]:
-    """Compile `traffic.headerModifiers`; return what is done to requests, and what to answers."""
-    request = None if spec.request is None else compile_header_filter(place.at("request"), spec.request)
-    response = None
-    if spec.response is not None:
-        response = compile_header_filter(place.at("response"), spec.response, of_response=True)
-    return request, response
 
 
 def compile_header_filter(place: Place, spec: HeaderFilterSpec, *, of_response: bool = False) -> HeaderModifier:
@@ -184,10 +170,7 @@ def _removed(place: Place, names: tuple[str, ...], *, of_response: bool) -> tupl
 
 def _field_name(place: Place, name: str, *, of_response: bool) -> bytes | None:
     """Return a name as it is compared; none, and a fault, where no policy may write it, in whichever spelling."""
-    folded = fold_name(name.lower().encode())
-    if folded in FRAMING_AND_HOP_BY_HOP:
-        return place.header_name(folded.decode())
-    if of_response and folded == DECISION_ID:
+    if of_response and fold_name(name.lower().encode()) == DECISION_ID:
         place.error("forbidden-header", f"{name} tells whose answer it is: no policy may write it", "remove the entry")
         return None
     return place.header_name(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from config.compiler.endpoints import resolve_endpoint
 from config.errors import nearest
 from config.policy.upstream import (
     HTTP1_ALPN,
@@ -28,7 +28,6 @@ from config.policy.upstream import (
     Tunnel,
     Verification,
 )
-from config.resources import AGENTGATEWAY
 from config.secret_values import SecretValue
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from config.compiler.place import Place
     from config.model.backend import BackendHttpSpec, BackendTlsSpec, CaCertificateReference, TunnelSpec
-    from config.model.base import BackendReference, SecretReference
+    from config.model.base import SecretReference
     from config.model.resilience import BackendTcpSpec
 
 _VERIFICATION: Final = {None: Verification.FULL, "Hostname": Verification.CHAIN, "All": Verification.NONE}
@@ -113,9 +112,18 @@ def check_protocols(place: Place, tls: TlsSettings | None, http: HttpSettings) -
 
 def compile_tunnel(place: Place, spec: TunnelSpec) -> Tunnel:
     """Return the proxy that a `tunnel` block names. One that cannot be used lets nothing through, or past it."""
-    if spec.backend_ref is not None:
-        return _referred_proxy(place.at("backendRef"), spec.backend_ref)
-    return _proxy_of_url(place.at("url"), spec.url or "")
+    found = resolve_endpoint(place, spec, "a proxy")
+    if found is None:
+        return _UNUSABLE_TUNNEL
+    at = place.at("url" if spec.backend_ref is None else "backendRef")
+    if found.upstream.tls is not None:
+        message = "TLS to a proxy is not available"
+        at.error("not-available", message, "speak plain text with it: TLS to the origin is spoken inside the tunnel")
+        return _UNUSABLE_TUNNEL
+    if found.target != "/":
+        at.error("invalid-value", "the URL of a proxy has no path")
+        return _UNUSABLE_TUNNEL
+    return Tunnel(found.upstream.host, found.upstream.port)
 
 
 def _has_errors(place: Place, since: int) -> bool:
@@ -198,75 +206,3 @@ def _certificates(place: Place, pem: bytes, what: str) -> Sequence[x509.Certific
 def _as_pem(certificates: Sequence[x509.Certificate]) -> str:
     """Write certificates as OpenSSL reads them: without the comments that a bundle may hold."""
     return "".join(certificate.public_bytes(Encoding.PEM).decode("ascii") for certificate in certificates)
-
-
-def _referred_proxy(place: Place, reference: BackendReference) -> Tunnel:
-    namespace = reference.namespace or place.namespace
-    full_name = f"{namespace}/{reference.name}"
-    if (reference.group, reference.kind) not in {("", "Service"), (AGENTGATEWAY, "AgentgatewayBackend")}:
-        message = f"a proxy is a Service or an AgentgatewayBackend, not a {reference.kind} of {reference.group!r}"
-        place.error("invalid-backend", message)
-    elif namespace != place.namespace and not _is_granted(place, reference, namespace):
-        message = f"no ReferenceGrant in {namespace} lets {place.parsed.model.kind} {place.name} refer to {full_name}"
-        place.error("reference-not-granted", message)
-    elif reference.kind == "Service":
-        return _service_proxy(place, reference, namespace)
-    elif (backend := place.resources.backends.get(full_name)) is None:
-        place.dangling("AgentgatewayBackend", full_name, place.resources.backends)
-    elif (static := backend.model.spec.static) is None:
-        place.error("invalid-backend", f"the AgentgatewayBackend {full_name} of a proxy must be static")
-    elif backend.model.spec.policies.tls is not None or backend.model.spec.policies.tunnel is not None:
-        message = f"{full_name} has tls or tunnel: TLS to a proxy, and a proxy behind a proxy, are not available"
-        place.error("not-available", message, "TLS to the origin is spoken inside the tunnel")
-    else:
-        return Tunnel(static.host.lower().removesuffix("."), static.port)
-    return _UNUSABLE_TUNNEL
-
-
-def _service_proxy(place: Place, reference: BackendReference, namespace: str) -> Tunnel:
-    """Return a `Service`. One that is not among the manifests is dialled by its cluster name all the same."""
-    full_name = f"{namespace}/{reference.name}"
-    if reference.port is None:
-        place.error("missing-field", "'port' is required with a Service")
-        return _UNUSABLE_TUNNEL
-    service = place.resources.services.get(full_name)
-    if service is not None and reference.port not in {port.port for port in service.model.spec.ports}:
-        known = ", ".join(str(port.port) for port in service.model.spec.ports)
-        message = f"the Service {full_name} has no port {reference.port}"
-        place.at("port").error("dangling-reference", message, f"known here: {known}" if known else "")
-        return _UNUSABLE_TUNNEL
-    return Tunnel(f"{reference.name}.{namespace}.svc.cluster.local", reference.port)
-
-
-def _is_granted(place: Place, reference: BackendReference, namespace: str) -> bool:
-    """Tell whether a `ReferenceGrant` of the other namespace allows this reference. Source: GEP-709."""
-    group, kind = place.parsed.model.api_version.rpartition("/")[0], place.parsed.model.kind
-    return any(
-        any((f.group, f.kind, f.namespace) == (group, kind, place.namespace) for f in grant.model.spec.from_)
-        and any(
-            (t.group, t.kind) == (reference.group, reference.kind) and t.name in {None, reference.name}
-            for t in grant.model.spec.to
-        )
-        for grant in place.resources.grants
-        if grant.namespace == namespace
-    )
-
-
-def _proxy_of_url(place: Place, url: str) -> Tunnel:
-    try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").removesuffix("."), parts.port
-    except ValueError:
-        host = ""
-    if not host or not re.fullmatch(r"[a-z0-9_.:-]+", host):
-        place.error("invalid-value", "not the URL of a proxy, http://host:port")
-    elif parts.scheme != "http":
-        message = "TLS to a proxy is not available"
-        place.error("not-available", message, "write http://: TLS to the origin is spoken inside the tunnel")
-    elif parts.path not in {"", "/"}:
-        place.error("invalid-value", "the URL of a proxy has no path")
-    elif port == 0:
-        place.error("invalid-value", "0 is no port")
-    else:
-        return Tunnel(host, 80 if port is None else port)
-    return _UNUSABLE_TUNNEL

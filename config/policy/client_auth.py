@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from config.policy.extraction import AUTHORIZATION, BASIC, BEARER, HeaderExtraction
+from config.policy.extraction import BASIC, BEARER, HeaderExtraction
+from config.policy.locations import AUTHORIZATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from config.policy.rewrite import DEFAULT_PORT_OF
+from config.policy.normalisation import DEFAULT_PORT_OF
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from config.policy.headers import fold_name
+from config.policy.headers import fold_name, without_fields
 from config.policy.locations import (
     BEARER,
     CookieLocation,
@@ -104,14 +104,8 @@ class WrittenCredentials:
             target: path and query.
 
         """
-        owned = self.owned_headers
-        if owned:
-            headers = [
-                pair
-                for pair in headers
-                if pair[0] not in owned and (b"_" not in pair[0] or fold_name(pair[0]) not in owned)
-            ]
-            headers += self.headers
+        if self.owned_headers:
+            headers = [*without_fields(headers, self.owned_headers), *self.headers]
         if self.cookies:
             headers = with_cookies(headers, self.owned_cookies, self.cookies)
         if self.parameters:

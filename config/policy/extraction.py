@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from config.cel import EvaluationError
-from config.policy.headers import fold_name
+from config.policy.headers import fold_name, without_fields
+from config.policy.locations import (
+    AUTHORIZATION,
+    is_cookie,
+    parameter_name,
+    parameters,
+    without_cookies,
+    without_parameters,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from config.attributes import RawHeaders, RequestAttributes
     from config.cel import Expression
-
-_SEPARATORS = re.compile(r"([&;])")
 
 
 class SeveralCredentialsError(Exception):
@@ -55,7 +60,7 @@ class HeaderExtraction:
     def without(self, headers: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
         """Return header fields without the credential, in whichever spelling of the name."""
         folded = fold_name(self.name)
-        return [pair for pair in headers if fold_name(pair[0]) != folded]
+        return without_fields(headers, (folded,))
 
     def without_query(self, query: str | None) -> str | None:
         """Return the query as it is."""
@@ -75,7 +80,7 @@ class QueryExtraction:
             SeveralCredentialsError: it stands twice.
 
         """
-        copies = [piece for piece in _SEPARATORS.split(attributes.query or "")[::2] if self._is_named(piece)]
+        copies = [part for part in parameters(attributes.query or "") if parameter_name(part) == self.name]
         if len(copies) > 1:
             raise SeveralCredentialsError
         return unquote_to_bytes(copies[0].partition("=")[2].replace("+", " ")) if copies else None
@@ -85,21 +90,8 @@ class QueryExtraction:
         return list(headers)
 
     def without_query(self, query: str | None) -> str | None:
-        """Return a query without the parameter, all else byte for byte; none if nothing is left.
-
-        A `;` separates too: some origins read it so (HTML 4.01 section B.2.2).
-        """
-        if query is None:
-            return None
-        first, *rest = _SEPARATORS.split(query)
-        pieces = [("", first), *zip(rest[::2], rest[1::2], strict=True)]
-        kept = [pair for pair in pieces if not self._is_named(pair[1])]
-        if len(kept) == len(pieces):
-            return query
-        return "".join(separator + piece for separator, piece in kept)[len(kept[0][0]) :] if kept else None
-
-    def _is_named(self, piece: str) -> bool:
-        return unquote_to_bytes(piece.partition("=")[0]) == self.name
+        """Return a query without the parameter, all else byte for byte; none if nothing is left."""
+        return (without_parameters(query, (self.name,)) or None) if query else query
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +108,7 @@ class CookieExtraction:
 
         """
         cookies = [part for name, value in attributes.headers if name == b"cookie" for part in value.split(b";")]
-        copies = [part for part in cookies if self._is_named(part)]
+        copies = [part for part in cookies if is_cookie(part, (self.name,))]
         if len(copies) > 1:
             raise SeveralCredentialsError
         if not copies:
@@ -129,24 +121,14 @@ class CookieExtraction:
         """Return header fields without the cookie; a field that held nothing else is left out."""
         result: RawHeaders = []
         for name, value in headers:
-            if name == b"cookie":
-                parts = value.split(b";")
-                kept = [part for part in parts if not self._is_named(part)]
-                rest = value if len(kept) == len(parts) else b";".join(kept).strip(b" \t")
-                if rest or not value:
-                    result.append((name, rest))
-            else:
-                result.append((name, value))
+            rest = without_cookies(value, (self.name,)) if name == b"cookie" else value
+            if rest or not value:
+                result.append((name, rest))
         return result
 
     def without_query(self, query: str | None) -> str | None:
         """Return the query as it is."""
         return query
-
-    def _is_named(self, part: bytes) -> bool:
-        name = part.partition(b"=")[0].strip(b" \t")
-        # Some origins decode names, and read `%74oken` as `token` (CVE-2020-7070).
-        return name == self.name or unquote_to_bytes(name) == self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +156,6 @@ class ExpressionExtraction:
 
 Extraction = HeaderExtraction | QueryExtraction | CookieExtraction | ExpressionExtraction
 
-AUTHORIZATION = b"authorization"
 BEARER = HeaderExtraction(AUTHORIZATION, b"Bearer ")
 """Where a token or key is read unless the manifest says otherwise (RFC 6750 section 2.1)."""
 BASIC = HeaderExtraction(AUTHORIZATION, b"Basic ")

@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from config.attributes import RequestAttributes
+from config.attributes import MAX_CACHED_PEERS, RequestAttributes
 from config.cel import EvaluationError
 from config.cel.analysis import depends_on_peer_only, is_constant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from config.attributes import Peer, RawHeaders
     from config.cel import Expression
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 _INVALID_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """Controls but the tab: CR, LF and NUL would end the field (RFC 9110 section 5.5)."""
 
-MAX_CACHED_PEERS = 1024
-"""Callers whose value of a header is kept."""
-
+DECISION_ID = b"x-egress-decision-id"
+"""Tells the gateway's own answers from an origin's."""
 FRAMING_AND_HOP_BY_HOP = frozenset(
     {
         b"host",
@@ -121,17 +120,12 @@ class HeaderRewrite:
     def apply(self, headers: Sequence[tuple[bytes, bytes]], attributes: RequestAttributes) -> RawHeaders:
         """Return the rewritten headers. Every expression sees the message as it came."""
         # What policy adds is kept apart until the end, so that dropping a caller's copy cannot drop it.
-        owned = self._owned
-        kept = [
-            pair
-            for pair in headers
-            if pair[0] not in owned and (b"_" not in pair[0] or fold_name(pair[0]) not in owned)
-        ]
+        kept = without_fields(headers, self._owned)
         written: RawHeaders = self._replaced(headers, attributes) if self._replaces else []
         for header in self._adds:
             value = header.evaluate(attributes)
             if value is None:
-                kept = [pair for pair in kept if fold_name(pair[0]) != fold_name(header.name)]
+                kept = without_fields(kept, (fold_name(header.name),))
                 written = [pair for pair in written if pair[0] != header.name]
             else:
                 written.append((header.name, value))
@@ -176,14 +170,19 @@ class HeaderModifier:
 
     def apply(self, headers: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
         """Return the modified headers."""
-        owned = self._owned
-        kept = [pair for pair in headers if fold_name(pair[0]) not in owned]
-        return kept + self._written
+        return without_fields(headers, self._owned) + self._written
 
 
 def fold_name(name: bytes) -> bytes:
     """Return a name as CGI-like origins see it, where `X_Caller` and `X-Caller` are one variable."""
     return name.replace(b"_", b"-")
+
+
+def without_fields(headers: Sequence[tuple[bytes, bytes]], folded: Collection[bytes]) -> RawHeaders:
+    """Return header fields without those of these folded names, in whichever spelling."""
+    return [
+        pair for pair in headers if pair[0] not in folded and (b"_" not in pair[0] or fold_name(pair[0]) not in folded)
+    ]
 
 
 def field_value(value: Any) -> bytes | None:

@@ -49,6 +49,16 @@ BASIC = HeaderLocation(AUTHORIZATION, b"Basic ")
 _SEPARATORS = re.compile(r"([&;])")
 
 
+def parameters(query: str) -> list[str]:
+    """Return the parts of a query, as `without_parameters` tells them apart."""
+    return _SEPARATORS.split(query)[::2]
+
+
+def parameter_name(part: str) -> bytes:
+    """Return the name of a parameter, without its percent escapes."""
+    return unquote_to_bytes(part.partition("=")[0])
+
+
 def without_parameters(query: str, names: Collection[bytes]) -> str:
     """Return a query without the parameters of these names; all else stays as it is, byte for byte.
 
@@ -57,7 +67,7 @@ def without_parameters(query: str, names: Collection[bytes]) -> str:
     """
     first, *rest = _SEPARATORS.split(query)
     pieces = [("", first), *zip(rest[::2], rest[1::2], strict=True)]
-    kept = [pair for pair in pieces if unquote_to_bytes(pair[1].partition("=")[0]) not in names]
+    kept = [pair for pair in pieces if parameter_name(pair[1]) not in names]
     if len(kept) == len(pieces):
         return query
     return "".join(separator + piece for separator, piece in kept)[len(kept[0][0]) if kept else 0 :]
@@ -80,7 +90,7 @@ def with_parameters(target: str, names: Collection[bytes], written: Sequence[str
 def without_cookies(value: bytes, names: Collection[bytes]) -> bytes:
     """Return the value of a `Cookie` field without the cookies of these names; empty if no other is in it."""
     parts = value.split(b";")
-    kept = [part for part in parts if not _is_cookie(part, names)]
+    kept = [part for part in parts if not is_cookie(part, names)]
     return value if len(kept) == len(parts) else b";".join(kept).strip(b" \t")
 
 
@@ -104,7 +114,8 @@ def with_cookies(headers: RawHeaders, names: Collection[bytes], written: Sequenc
     return result
 
 
-def _is_cookie(part: bytes, names: Collection[bytes]) -> bool:
+def is_cookie(part: bytes, names: Collection[bytes]) -> bool:
+    """Tell whether a part of a `Cookie` field is a cookie of one of these names."""
     name = part.partition(b"=")[0].strip(b" \t")
     # Some origins decode names, and read `%73ession` as `session` (CVE-2020-7070).
     return name in names or unquote_to_bytes(name) in names

@@ -30,6 +30,8 @@ _QUERY_FORBIDDEN = re.compile(rb"[^\x21\x22\x24-\x7e]")
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _PORT = re.compile(r"[0-9]{1,5}")
+DEFAULT_PORT_OF: Final = {"http": 80, "https": 443}
+"""Port that a URL of the scheme does not write (RFC 9110 section 4.2)."""
 MAX_HOST_BYTES = 253
 MAX_PORT = 65535
 MAX_AUTHORITY_BYTES = MAX_HOST_BYTES + len(".:65535")
@@ -146,6 +148,12 @@ def parse_authority(raw: bytes) -> tuple[str, int | None]:
     if not _PORT.fullmatch(port) or not 0 < int(port) <= MAX_PORT:
         raise AmbiguousTargetError("not a port")
     return host, int(port)
+
+
+def write_authority(host: str, port: int | None = None, default_port: int | None = None) -> str:
+    """Return host and port as a URL and `Host` hold them: IPv6 in brackets, no port where it is the usual one."""
+    written = f"[{host}]" if ":" in host else host
+    return written if port is None or port == default_port else f"{written}:{port}"
 
 
 def split_target(target: bytes) -> tuple[tuple[str, int | None] | None, bytes, bytes | None]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-DEFAULT_PORT_OF: Final = {"http": 80, "https": 443}
-"""Port that a URL of the scheme does not write (RFC 9110 section 4.2)."""
+from config.policy.normalisation import DEFAULT_PORT_OF, write_authority
 
 
 class RewriteError(ValueError):
@@ -120,11 +118,8 @@ class Redirect:
             port = None
         scheme = self.scheme or scheme
         host = self.host or host
-        if ":" in host:
-            host = f"[{host}]"
-        if port is not None and port != DEFAULT_PORT_OF[scheme]:
-            host = f"{host}:{port}"
-        return f"{scheme}://{host}{target if self.path is None else _modify(self.path, target, prefix)}"
+        written = write_authority(host, port, DEFAULT_PORT_OF[scheme])
+        return f"{scheme}://{written}{target if self.path is None else _modify(self.path, target, prefix)}"
 
 
 def _modify(modifier: PathModifier, target: str, prefix: str | None) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from config.attributes import MAX_CACHED_PEERS
 from config.cel import EvaluationError
 from config.cel.analysis import INDEXED, conjunction, conjuncts, depends_on_peer_only, keys_of
 from config.policy.decision import Outcome, RuleResult
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from config.attributes import Peer, RequestAttributes
     from config.cel import Expression
     from config.cel.analysis import Keys
-
-MAX_CACHED_PEERS: Final = 4096
-"""Callers whose view of a rule set is kept; the one that came first goes first."""
 
 PATH_ATTRIBUTES: Final = frozenset({"request", "request.path", "request.uri", "request.pathAndQuery"})
 """Every name by which an expression can read the path; the bare `request` holds them all."""

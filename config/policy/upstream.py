@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from config.policy.normalisation import DEFAULT_PORT_OF, write_authority
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -113,6 +115,11 @@ class Upstream:
     operator names: extAuth, extProc, rate limit, mirror and tracing servers."""
     key: str = field(init=False, repr=False, compare=False)
     """The whole of it as text: what a table of transports is keyed by, as the text's hash is computed once."""
+
+    @property
+    def authority(self) -> bytes:
+        """`Host` of a request to it."""
+        return write_authority(self.host, self.port, DEFAULT_PORT_OF["http" if self.tls is None else "https"]).encode()
 
     def __post_init__(self) -> None:
         if self.http2 and self.tls is None:

@@ -18,7 +18,7 @@ from app.backends.dial import Dialer
 from app.backends.tls import client_context
 from app.backends.transport import OriginTransport
 from app.cli.certificates import Leaf
-from config.compiler.credentials import compile_auth, over_tls_only
+from config.compiler.credentials import compile_auth
 from config.compiler.place import Place
 from config.manifests import read_documents
 from config.policy.upstream import Upstream, UpstreamTls
@@ -61,7 +61,7 @@ def compiled(name: str) -> Credentials:
         place = Place(policy, resources, findings, ("spec", "backend", "auth"))
         spec = policy.model.spec.backend.auth if policy.model.spec.backend else None
     assert spec is not None
-    credentials = over_tls_only(place, compile_auth(place, spec), has_tls=True)
+    credentials = compile_auth(place, spec)
     assert findings == []
     assert credentials.unusable == ""
     return credentials

@@ -4,7 +4,7 @@ import pytest
 
 from middleware import framing as framing_module
 from middleware.errors import InvalidRequestError
-from middleware.framing import HOP_BY_HOP, check_framing, request_headers
+from middleware.framing import HOP_BY_HOP, BrokenHeadError, check_framing, request_headers, written_head
 
 HOST = (b"host", b"origin.test")
 
@@ -87,3 +87,18 @@ def test_sound_framing_is_read(headers: list[tuple[bytes, bytes]], expected: tup
 def test_ambiguous_framing_is_refused(headers: list[tuple[bytes, bytes]]) -> None:
     with pytest.raises(InvalidRequestError):
         framing(headers)
+
+
+def test_a_head_is_written_line_by_line() -> None:
+    assert written_head(b"GET / HTTP/1.1", [(b"host", b"a"), (b"x", b"b\tc")]) == (
+        b"GET / HTTP/1.1\r\nhost: a\r\nx: b\tc\r\n\r\n"
+    )
+
+
+@pytest.mark.parametrize("control", [b"\r", b"\n", b"\0", b"\x7f", b"\r\n"])
+@pytest.mark.parametrize("where", ["start line", "name", "value"])
+def test_a_head_that_would_be_read_as_another_one_is_not_written(where: str, control: bytes) -> None:
+    start_line, name, value = (part.encode() + control * (part == where) for part in ("start line", "name", "value"))
+
+    with pytest.raises(BrokenHeadError):
+        written_head(start_line, [(name, value)])

@@ -11,10 +11,10 @@ from config.cel import compile_expression
 from config.policy.authorization import Authorization
 from config.policy.body import BodyBuffer, BodyValue, Buffer
 from config.policy.conditional import Choice, Conditional
-from config.policy.headers import HeaderModifier
+from config.policy.headers import DECISION_ID, HeaderModifier
 from config.policy.transformation import Rewrites, Transform, Transformation
 from config.snapshot import Route, Snapshot
-from middleware.context import CONTEXT, DECISION_ID, Connection, RequestContext
+from middleware.context import CONTEXT, Connection, RequestContext
 from middleware.errors import UpstreamProtocolError
 from middleware.problems import ProblemMiddleware
 from middleware.responses import ResponsePolicyMiddleware

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from config.errors import Severity
 from config.policy.upstream import UpstreamTls
 from tests.config.examples import (
     BACKEND,
@@ -114,6 +115,32 @@ def test_a_backend_policy_that_points_nowhere_does_not_leave_the_origin_in_plain
 
     assert codes(findings) == ["dangling-reference"]
     assert only(snapshot.exact[HOST]).authorization.denies.rules
+
+
+WITH_CREDENTIAL = BACKEND.replace("tls: {}", "tls: {}, auth: {key: a}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("tls: {}, ", "", "credential-without-tls"),
+        ("static: {host: api.example.org, port: 443}", "dynamicForwardProxy: {}", "credential-for-any-host"),
+    ],
+)
+def test_a_credential_goes_over_tls_only_and_to_a_host_that_is_known(old: str, new: str, code: str) -> None:
+    backend, findings = backend_of(SERVICE, WITH_CREDENTIAL.replace(old, new), ROUTE)
+
+    assert codes(findings) == [code]
+    assert (backend.fault, backend.endpoints, backend.dynamic) == ("backend_authentication_failed", (), None)
+
+
+def test_a_credential_for_an_origin_that_is_not_verified_is_a_warning() -> None:
+    text = WITH_CREDENTIAL.replace("tls: {}", "tls: {insecureSkipVerify: All}")
+    backend, findings = backend_of(SERVICE, text, ROUTE)
+
+    assert [finding.code for finding in findings] == ["unverified-origin", "credential-unverified"]
+    assert {finding.severity for finding in findings} == {Severity.WARNING}
+    assert backend.endpoints
 
 
 # Without a route

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from config.compiler.credentials import compile_auth, over_tls_only
+from config.compiler.credentials import compile_auth
 from config.compiler.place import Place
 from config.errors import Severity
 from config.model.backend import BackendAuthSpec
@@ -86,14 +86,14 @@ spec:
 CLIENT = "clientAuth: {clientId: 'my app', secretRef: {name: partner}}"
 
 
-def compiled(auth: str, *, has_tls: bool = True) -> tuple[Credentials, list[Finding]]:
+def compiled(auth: str) -> tuple[Credentials, list[Finding]]:
     resources, findings = resources_of(several(BACKEND.format(auth), SECRETS, BACKENDS))
     assert findings == []
     parsed = resources.backends["infra/origin"]
     spec = parsed.model.spec.policies.auth
     assert spec is not None
     at = Place(parsed, resources, findings, ("spec", "policies", "auth"))
-    return over_tls_only(at, compile_auth(at, spec), has_tls=has_tls), findings
+    return compile_auth(at, spec), findings
 
 
 def sent(auth: str, target: str = "/") -> tuple[list[tuple[bytes, bytes]], str]:
@@ -214,14 +214,6 @@ def test_a_credential_that_cannot_be_had_makes_all_of_them_unusable(auth: str, c
     assert "hunter" not in str(findings[0])
 
 
-def test_credentials_go_over_tls_only() -> None:
-    credentials, findings = compiled("{key: hunter2}", has_tls=False)
-
-    assert codes(findings) == ["credential-without-tls"]
-    assert credentials.unusable
-    assert credentials.ready is None
-
-
 @pytest.mark.parametrize(
     ("endpoint", "host", "port", "path", "authority"),
     [
@@ -290,7 +282,7 @@ def test_what_is_asked_of_a_token_endpoint() -> None:
         ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: slow}", "not-available"),
         ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: anywhere}", "invalid-backend"),
         ("backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: missing}", "dangling-reference"),
-        ("backendRef: {name: login, port: 443}", "invalid-backend"),
+        ("backendRef: {name: login, port: 443}", "credential-without-tls"),
         (
             "backendRef: {group: agentgateway.dev, kind: AgentgatewayBackend, name: login, namespace: other}",
             "reference-not-granted",

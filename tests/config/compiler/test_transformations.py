@@ -9,7 +9,7 @@ from config.compiler.transformations import (
     compile_buffer,
     compile_delay,
     compile_direct_response,
-    compile_header_modifiers,
+    compile_header_filter,
     compile_transformation,
 )
 from config.policy.conditional import UnusableConditionError
@@ -87,7 +87,7 @@ def test_nobody_writes_the_decision_id_of_an_answer() -> None:
     _, findings = transformation("{response: {set: [{name: X-Egress-Decision-Id, value: '\"1\"'}]}}")
     assert codes(findings) == ["forbidden-header"]
     spec, at, findings = traffic("headerModifiers: {response: {remove: [x_egress_decision_id]}}")
-    compile_header_modifiers(at.at("headerModifiers"), spec.header_modifiers)
+    compile_header_filter(at.at("headerModifiers", "response"), spec.header_modifiers.response, of_response=True)
     assert codes(findings) == ["forbidden-header"]
     spec, at, findings = traffic(
         "directResponse: {status: 200, headers: [{name: x-egress-decision-id, value: '\"1\"'}]}"
@@ -131,17 +131,14 @@ def test_expressions_that_do_not_compile_are_faults_and_fail() -> None:
     assert part.headers.apply([(b"a", b"sent")], request()) == []
 
 
-def test_header_modifiers_are_compiled_for_both_directions() -> None:
+def test_header_modifiers_are_compiled_with_their_values_as_they_are_sent() -> None:
     spec, at, findings = traffic(
-        "headerModifiers: {request: {add: [{name: A, value: ' 1 '}]}, response: {set: [{name: B, value: é}]}}"
+        "headerModifiers: {request: {add: [{name: A, value: ' 1 '}], set: [{name: B, value: é}], remove: [C]}}"
     )
-    requests, responses = compile_header_modifiers(at.at("headerModifiers"), spec.header_modifiers)
+    modifier = compile_header_filter(at.at("headerModifiers", "request"), spec.header_modifiers.request)
 
     assert findings == []
-    assert requests is not None
-    assert requests.add == ((b"a", b"1"),)
-    assert responses is not None
-    assert responses.set == ((b"b", "é".encode()),)
+    assert (modifier.add, modifier.set, modifier.remove) == (((b"a", b"1"),), ((b"b", "é".encode()),), (b"c",))
 
 
 def test_a_direct_response_has_a_text_or_an_expression() -> None:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.attributes import Peer, RequestAttributes, SpiffeId
+from config.attributes import MAX_CACHED_PEERS, Peer, RequestAttributes, SpiffeId
 from config.cel import compile_expression
 from config.policy.authorization import Authorization, judge
 from config.policy.decision import Decision, Outcome
-from config.policy.rules import MAX_CACHED_PEERS, Action, Rule
+from config.policy.rules import Action, Rule
 
 
 def peer(namespace: str | None, service_account: str = "default") -> Peer:
