@@ -76,7 +76,7 @@ def test_alone_an_allow_that_does_not_parse_refuses_everybody(tmp_path: Path) ->
     assert not any(authorization.decide(request("/zen", caller=caller)).allowed for caller in (TEAM_A, TEAM_B))
 
 
-@pytest.mark.parametrize("number", [MIXED_TARGETS, FRONTEND_TARGET, CONDITIONAL_ORDER])
+@pytest.mark.parametrize("number", [MIXED_TARGETS, FRONTEND_TARGET])
 def test_a_refused_policy_whose_absence_opens_nothing_is_left_out(
     number: int, tmp_path: Path, usual: list[bool]
 ) -> None:
@@ -84,6 +84,10 @@ def test_a_refused_policy_whose_absence_opens_nothing_is_left_out(
 
     assert decisions(snapshot) == usual
     assert all(route.timeout is None and route.direct_response is None for route in snapshot.routes)
+
+
+def test_what_a_refused_direct_response_may_have_answered_is_not_sent_to_the_origin(tmp_path: Path) -> None:
+    assert not any(decisions(served(tmp_path, CONDITIONAL_ORDER)))
 
 
 ROUTE = """\
