@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from config.compiler.refusals import restricts
+from config.compiler.refusals import names_of, restricts
 from config.errors import Finding, nearest
 from config.resources import AGENTGATEWAY, GATEWAY_API, ISTIO
 
@@ -76,7 +76,9 @@ def attach_policies(resources: Resources) -> tuple[list[Attachment], set[str], l
             if isinstance(found, Finding):
                 name = f"{policy.namespace}/{target.name}"
                 if restricting:
-                    unresolved.add(name)
+                    # There must be one of its kind, if that can be one of a target; else it could have meant anything.
+                    is_there = found.code != "dangling-reference" or name in names_of(resources, target.kind)
+                    unresolved.add(name if is_there else "")
                 if name not in resources.refused_names.get(target.kind, ()):  # else it was reported itself
                     findings.append(found)
             else:

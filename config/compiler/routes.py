@@ -11,6 +11,7 @@ from config.compiler.filters import compile_filters
 from config.compiler.hostnames import closeness, intersection
 from config.compiler.matches import compile_matches
 from config.compiler.place import Place
+from config.compiler.refusals import PARENTS, names_of
 from config.errors import nearest
 from config.resources import GATEWAY_API, ISTIO
 from config.snapshot import Route, WeightedBackend
@@ -55,7 +56,7 @@ class RouteCompiler:
     by_gateway: list[AttachedRoute] = field(default_factory=list)
     """Routes below this Gateway."""
     unattached: set[str] = field(default_factory=set)
-    """`namespace/name` of parents that a route names and cannot be below: they are denied."""
+    """`namespace/name` of parents that a route names and cannot be below: they are denied. The empty string: any."""
     matches: dict[str, list[list[tuple[RouteMatch, bool]]]] = field(default_factory=dict)
     """Name of a route to the matches of its rules, each with whether it can be served."""
     _inline: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
@@ -90,7 +91,7 @@ class RouteCompiler:
         if (parent.group, parent.kind) == (ISTIO, "ServiceEntry"):
             if name not in resources.service_entries:
                 place.dangling("ServiceEntry", name, resources.service_entries)
-                self.unattached.add(name)
+                self.unattached.add(name if name in names_of(resources, "ServiceEntry") else "")
             elif not place.is_granted((ISTIO, "ServiceEntry"), parent.namespace or route.namespace, parent.name):
                 self.unattached.add(name)
             else:
@@ -100,7 +101,7 @@ class RouteCompiler:
         else:
             message = f"a route attaches to a Gateway, or to a ServiceEntry of {ISTIO}, not to a {parent.kind}"
             place.error("invalid-parent", message)
-            self.unattached.add(name)
+            self.unattached.add(name if name in names_of(resources, *PARENTS) else "")
 
     def _attach_to_service(self, place: Place, route: Parsed[HTTPRoute], parent: ParentReference, name: str) -> None:
         ports = place.resources.service_entries[name].model.spec.ports

@@ -12,7 +12,7 @@ from config.compiler.hostnames import RoutesByHost, intersection, wildcards_abov
 from config.compiler.merging import PolicyMerger
 from config.compiler.place import Place
 from config.compiler.reachability import Reachability
-from config.compiler.refusals import REFUSED_HOST, hosts_of_refused, targets_of_refused
+from config.compiler.refusals import REFUSED_HOST, hosts_of_refused, names_of, targets_of_refused
 from config.compiler.routes import RouteCompiler
 from config.errors import Finding, Severity, nearest
 from config.policy.matching import RouteTable
@@ -124,7 +124,7 @@ class _Compiler:
         refused_hosts = self._deny_what_was_refused()
         self.routes.attach()
         self.denied |= self.routes.unattached
-        if not self.denied <= self._names():
+        if not self.denied <= names_of(self.resources):
             self.denied.add("")  # it names nothing here, so it could have meant anything
         self.backends.denied = frozenset(self.denied)
         self.below_gateway = RoutesByHost(self.routes.by_gateway)
@@ -159,7 +159,7 @@ class _Compiler:
     def _deny_what_was_refused(self) -> set[str]:
         """Deny the targets of what could not be read, and return the hosts of such services."""
         for document in self.resources.refused:
-            self.denied |= targets_of_refused(document)
+            self.denied |= targets_of_refused(document, self.resources)
         hosts: set[str] = set()
         for document in self.resources.refused_services:
             hosts |= hosts_of_refused(document)
@@ -262,14 +262,6 @@ class _Compiler:
                 Finding("not-enrolled", message, entry.origin.location, hint, severity=Severity.WARNING)
             )
         return enrolled
-
-    def _names(self) -> set[str]:
-        """Return the `namespace/name` of everything that a policy or route can refer to."""
-        resources = self.resources
-        known = {"", *resources.gateways, *resources.routes, *resources.service_entries}
-        known |= {*resources.backends, *resources.services}
-        kinds = ("AgentgatewayBackend", "Gateway", "HTTPRoute", "Service", "ServiceEntry")
-        return known.union(*(resources.refused_names.get(kind, ()) for kind in kinds))
 
 
 def _key(host: str) -> str:

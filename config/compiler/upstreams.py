@@ -59,7 +59,9 @@ def compile_tls(place: Place, spec: BackendTlsSpec) -> TlsSettings:
         if not _URI.match(name) and (not _DNS_NAME.match(name.lower()) or _ALL_DIGITS.match(name)):
             message = f"{name!r} is neither a DNS name nor a URI"
             place.at("verifySubjectAltNames", index).error("invalid-value", message, "write one name, without wildcard")
-    usable = not _has_errors(place, found)
+    # What was refused by itself is reported there: no error here, and no certificate or root either.
+    is_whole = (certificate or not spec.mtls_certificate_ref) and (roots or not spec.ca_certificate_refs)
+    usable = is_whole and not _has_errors(place, found)
     if spec.insecure_skip_verify is not None:
         what = "name" if spec.insecure_skip_verify == "Hostname" else "certificate"
         message = f"the origin's {what} is not verified: others can answer in its place"

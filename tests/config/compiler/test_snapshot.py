@@ -461,6 +461,35 @@ def test_a_route_that_attaches_to_nothing_denies_everything_instead_of_baring_it
     assert (allowed(snapshot), allowed(snapshot, "other.example.org")) == (False, False)
 
 
+SAME_NAMES = SETUP.replace("name: origin-route", "name: origin")
+"""Service, route and backend have one name, as in the workshop."""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        # The service has another name than its route believes.
+        ("  name: origin\n  namespace: infra\n  labels", "  name: orign\n  namespace: infra\n  labels"),
+        # The route looks for its service in a namespace where nothing is but itself.
+        (", namespace: infra}\nspec:\n  parentRefs", "}\nspec:\n  parentRefs"),
+        (", namespace: infra}\nspec:\n  parentRefs", ", namespace: 5}\nspec:\n  parentRefs"),
+        ("kind: ServiceEntry, name: origin}", "kind: ServiceEntri, name: orign}"),
+    ],
+)
+def test_a_route_is_told_from_the_service_that_it_does_not_find(old: str, new: str) -> None:
+    assert old in SAME_NAMES
+    snapshot, _ = snapshot_of(several(SAME_NAMES.replace(old, new), OTHER_SERVICE))
+
+    assert (allowed(snapshot), allowed(snapshot, "other.example.org")) == (False, False)
+
+
+def test_a_policy_on_a_route_that_is_not_there_is_not_mistaken_for_one_on_a_backend_of_that_name() -> None:
+    policy = authorization_policy("Deny", "true", target=ON_ROUTE.replace("origin-route", "origin"))
+
+    assert served(policy) == (False, False)
+    assert served(policy.replace("action: Deny", "action: Denny")) == (False, False)
+
+
 def test_a_refused_route_denies_its_service_instead_of_baring_it() -> None:
     # Without the route the service would be called directly, in plain text, past every policy on the route.
     text = several(GATEWAY, SERVICE, OTHER_SERVICE, BACKEND, ROUTE.replace("backendRefs", "backendrefs"))

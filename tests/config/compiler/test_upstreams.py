@@ -158,6 +158,29 @@ def test_what_cannot_be_loaded_is_a_fault_and_makes_the_backend_unusable(
     assert not any("secret!" in str(finding) or "PRIVATE" in str(finding) for finding in findings)
 
 
+@pytest.mark.parametrize(
+    ("tls", "manifest"),
+    [
+        ({"caCertificateRefs": [{"name": "ca"}]}, config_map("ca", ca_crt=CA)),
+        ({"caCertificateRefs": [{"name": "ca", "kind": "Secret"}]}, secret("ca", ca_crt=CA)),
+        ({"mtlsCertificateRef": [{"name": "own"}]}, secret("own", tls_crt=LEAF[0], tls_key=LEAF[1])),
+    ],
+)
+def test_what_was_refused_by_itself_makes_the_backend_unusable(tls: dict[str, Any], manifest: str) -> None:
+    # Else the operating system's roots would take the place of the operator's own.
+    policies = {"tls": tls}
+    text = backend("origin", {"static": {"host": "a.test", "port": 443}, "policies": policies})
+    resources, faults = resources_of("\n---\n".join([text, manifest.replace('"metadata"', '"unknown": 1, "metadata"')]))
+    parsed = resources.backends["infra/origin"]
+    place = Place(parsed, resources, [], ("spec", "policies"))
+    assert parsed.model.spec.policies.tls is not None
+
+    settings = compile_tls(place.at("tls"), parsed.model.spec.policies.tls)
+
+    assert (codes(faults), place.findings) == (["unknown-field"], [])
+    assert settings.unusable
+
+
 def test_an_expired_certificate_is_reported_and_used() -> None:
     settings, findings = tls_of(OWN, secret("own", tls_crt=EXPIRED[0], tls_key=EXPIRED[1]))
 
