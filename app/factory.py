@@ -58,7 +58,9 @@ class Gateway(Starlette):
             app = MirrorRequests(app, runtime.mirrors)
         record = Recorder(runtime.access_log, runtime.tracing)
         trace = runtime.tracing.start if runtime.tracing is not None else None
-        self.user_middleware = layers(snapshot, trust_domains, runtime.credentials, record, trace)
+        self.user_middleware = layers(
+            snapshot, trust_domains, runtime.credentials, record, trace, idle_seconds=runtime.idle.limit
+        )
         for layer, args, kwargs in reversed(self.user_middleware):
             app = layer(app, *args, **kwargs)
         guarded = snapshot.network is not None or snapshot.network_shadow is not None

@@ -296,6 +296,8 @@ def _finding(document: Document, model_class: type[BaseModel], detail: ErrorDeta
     """Turn one pydantic error into a finding with the place and, for an unknown field, the nearest known name."""
     path = tuple(detail["loc"])
     field_name = ".".join(map(str, path))
+    if model_class is Secret and path[:1] in {("data",), ("stringData",)}:
+        field_name = str(path[0])  # `{token:abc}` without the space is a name, and the credential stands in it
     if detail["type"] == "extra_forbidden":
         return Finding(
             "unknown-field",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from middleware.context import CONTEXT
 from middleware.errors import PayloadTooLargeError
-from middleware.messages import put_back, read_body
+from middleware.messages import IDLE_SECONDS, put_back, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -26,6 +26,7 @@ class BufferMiddleware:
     """
 
     app: ASGIApp
+    idle_seconds: float = IDLE_SECONDS
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         context: RequestContext = scope[CONTEXT]
@@ -41,7 +42,7 @@ class BufferMiddleware:
 
     async def _hold(self, scope: Scope, receive: Receive, send: Send, buffer: BodyBuffer) -> None:
         context: RequestContext = scope[CONTEXT]
-        read, more = await read_body(receive, context, buffer.max_bytes)
+        read, more = await read_body(receive, context, buffer.max_bytes, self.idle_seconds)
         if len(read) > buffer.max_bytes and not buffer.fails_open:
             raise PayloadTooLargeError(f"a body of more than {buffer.max_bytes} bytes")
         if not more:

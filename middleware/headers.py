@@ -11,7 +11,7 @@ from config.policy.body import without_description
 from config.policy.normalisation import AmbiguousTargetError, parse_authority
 from middleware.context import CONTEXT
 from middleware.errors import GatewayError, InvalidRequestError
-from middleware.messages import discard_body, put_back
+from middleware.messages import IDLE_SECONDS, discard_body, put_back
 from middleware.rewritten_path import judge
 from middleware.transformations import choose
 
@@ -33,6 +33,7 @@ class HeaderRewriteMiddleware:
     """Apply the route's `transformation.request`, then its `headerModifiers.request`."""
 
     app: ASGIApp
+    idle_seconds: float = IDLE_SECONDS
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         context: RequestContext = scope[CONTEXT]
@@ -52,14 +53,16 @@ class HeaderRewriteMiddleware:
         route, attributes = context.routed()
         rewrites = choose(scope, transformation, attributes)
         if rewrites is not None and rewrites.request is not None:
-            receive = await _rewrite(scope["method"], receive, context, rewrites.request)
+            body = _rewrite(scope["method"], context, rewrites.request)
+            if body is not None:
+                receive = await _replace_body(body, receive, context, self.idle_seconds)
         if route.request_headers is not None:
             context.headers = route.request_headers.apply(context.headers)
         await self.app(scope, receive, send)
 
 
-async def _rewrite(caller_method: str, receive: Receive, context: RequestContext, transform: Transform) -> Receive:
-    """Rewrite a request; return where its body comes from.
+def _rewrite(caller_method: str, context: RequestContext, transform: Transform) -> bytes | None:
+    """Rewrite a request; return its new body, or none where it keeps the one that it has.
 
     Raises:
         GatewayError: a value for the first line cannot be had (500), or may not stand there (400), or a Deny refuses
@@ -88,7 +91,7 @@ async def _rewrite(caller_method: str, receive: Receive, context: RequestContext
         else:
             # Expressions go on seeing the path that the caller asked for: only the guard is asked about the new one.
             judge(context, value.decode("utf-8", "surrogateescape"))
-    return receive if body is None else await _replace_body(body, receive, context)
+    return body
 
 
 def _method(value: bytes, caller_method: str) -> str:
@@ -107,10 +110,11 @@ def _authority(value: bytes) -> bytes:
     return value.lower()
 
 
-async def _replace_body(body: bytes, receive: Receive, context: RequestContext) -> Receive:
+async def _replace_body(body: bytes, receive: Receive, context: RequestContext, idle_seconds: float) -> Receive:
     """Take the caller's body to its end, and return where the new one comes from."""
     is_framed = context.chunked or context.content_length is not None
-    taken = await discard_body(receive, context) if context.chunked or context.content_length else 0
+    has_one = context.chunked or context.content_length
+    taken = await discard_body(receive, context, idle_seconds) if has_one else 0
     context.chunked = False
     context.content_length = len(body) if body or is_framed else None
     return put_back(body, receive, context, bytes_in=taken - len(body))

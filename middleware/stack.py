@@ -20,6 +20,7 @@ from middleware.delay import DelayMiddleware
 from middleware.direct_response import DirectResponseMiddleware
 from middleware.headers import HeaderRewriteMiddleware
 from middleware.identity import IdentityMiddleware
+from middleware.messages import IDLE_SECONDS
 from middleware.observe import ObserveMiddleware
 from middleware.path_guard import PathGuardMiddleware
 from middleware.problems import ProblemMiddleware
@@ -39,12 +40,14 @@ if TYPE_CHECKING:
     from middleware.trace_context import Trace
 
 
-def layers(
+def layers(  # noqa: PLR0913  what the layers are made with
     snapshot: Snapshot,
     trust_domains: frozenset[str],
     checks: CredentialChecks,
     record: Callable[[Scope, RequestContext], None],
     trace: Callable[[RawHeaders], Trace] | None = None,
+    *,
+    idle_seconds: float = IDLE_SECONDS,
 ) -> list[Middleware]:
     """Return the layers for a snapshot, the outermost first: of those that only some policies need, the needed ones."""
     routes = snapshot.routes
@@ -56,11 +59,17 @@ def layers(
         (True, Middleware(RoutingMiddleware)),
         (any(route.cors for route in routes), Middleware(CorsMiddleware)),
         (any(route.authenticates for route in routes), Middleware(ClientAuthenticationMiddleware, checks=checks)),
-        (any(route.reads_body for route in routes), Middleware(BodyMiddleware)),
+        (any(route.reads_body for route in routes), Middleware(BodyMiddleware, idle_seconds=idle_seconds)),
         (True, Middleware(AuthorizationMiddleware)),
         (any(route.authorization.guards_path for route in routes), Middleware(PathGuardMiddleware)),
-        (any(route.buffer and route.buffer.request for route in routes), Middleware(BufferMiddleware)),
-        (any(route.rewrites_requests for route in routes), Middleware(HeaderRewriteMiddleware)),
+        (
+            any(route.buffer and route.buffer.request for route in routes),
+            Middleware(BufferMiddleware, idle_seconds=idle_seconds),
+        ),
+        (
+            any(route.rewrites_requests for route in routes),
+            Middleware(HeaderRewriteMiddleware, idle_seconds=idle_seconds),
+        ),
         (any(route.csrf for route in routes), Middleware(CsrfMiddleware)),
         (any(route.rewrites_targets for route in routes), Middleware(UrlRewriteMiddleware)),
         (any(route.redirect for route in routes), Middleware(RedirectMiddleware)),

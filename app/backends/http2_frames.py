@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 MAX_FRAME_BYTES = 16_384
 """Payload of a frame, the least that RFC 9113 section 6.5.2 allows to announce."""
 
+MAX_IDLE_FRAMES = 10_000
+"""PING, SETTINGS, empty DATA and the like in a row, with nothing of an answer between them. Each costs up to 12 us."""
+
 _FRAME_HEAD_BYTES = 9
-_GOAWAY = 7
+_DATA, _HEADERS, _GOAWAY, _WINDOW_UPDATE = 0, 1, 7, 8
 _GOAWAY_BYTES = 8
 _STREAM_MASK = 0x7FFF_FFFF
 
@@ -37,16 +40,17 @@ class FrameSplitter:
     `keepalive_requests` for one, sends it and then the rest of the answers it has begun.
     """
 
-    __slots__ = ("_pending",)
+    __slots__ = ("_idle", "_pending")
 
     def __init__(self) -> None:
         self._pending = b""
+        self._idle = 0
 
     def feed(self, data: bytes) -> Iterator[bytes | GoAway]:
         """Yield whole frames, as many at once as there are, and GOAWAY frames by themselves.
 
         Raises:
-            OriginProtocolError: a frame is too large, or a GOAWAY frame too short.
+            OriginProtocolError: a frame is too large, a GOAWAY frame too short, or too many frames say nothing.
 
         """
         data = self._pending + data
@@ -59,7 +63,14 @@ class FrameSplitter:
                 raise OriginProtocolError("the origin broke HTTP/2: a frame is too large")
             if end > len(data):
                 break
-            if data[position + 3] == _GOAWAY:
+            kind = data[position + 3]
+            if kind == _HEADERS or (kind == _DATA and length):
+                self._idle = 0
+            elif kind != _WINDOW_UPDATE:  # of which a long upload needs many
+                self._idle += 1
+                if self._idle > MAX_IDLE_FRAMES:
+                    raise OriginProtocolError("the origin broke HTTP/2: too many frames that say nothing")
+            if kind == _GOAWAY:
                 if start < position:
                     yield data[start:position]
                 yield _go_away(data[position + _FRAME_HEAD_BYTES : end])

@@ -415,3 +415,12 @@ def test_the_older_comes_first_then_namespace_and_name() -> None:
 
 def test_every_kind_has_a_frozen_model() -> None:
     assert all(model.model_config.get("frozen") for _, model in KINDS.values())
+
+
+@pytest.mark.parametrize("field", ["data", "stringData"])
+def test_a_credential_that_became_a_name_is_not_quoted(field: str) -> None:
+    text = f"apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n{field}: {{token:ghp_s3cret}}\n"
+
+    _, [finding] = resources_of(text)
+
+    assert (finding.code, "s3cret" in f"{finding}") == ("invalid-value", False)

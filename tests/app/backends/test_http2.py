@@ -25,7 +25,7 @@ from app.backends.errors import (
     OriginRequestError,
 )
 from app.backends.http2 import Http2Transport
-from app.backends.http2_frames import FrameSplitter, GoAway
+from app.backends.http2_frames import MAX_IDLE_FRAMES, FrameSplitter, GoAway
 from app.backends.http2_stream import request_fields
 from app.backends.tls import client_context
 from config.policy.upstream import Upstream, UpstreamTls
@@ -441,6 +441,31 @@ async def test_an_answer_without_body_may_name_the_length_it_would_have(method: 
 
     async with serving_http2(script) as origin, opened(origin.port) as transport:
         assert await get(transport, method=method) == b""
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\0\0\x08\x06\0\0\0\0\0pingpong",
+        b"\0\0\0\x04\0\0\0\0\0",
+        b"\0\0\0\0\0\0\0\0\x01",
+        b"\0\0\0\x63\0\0\0\0\0",
+        goaway(1),
+    ],
+    ids=["ping", "settings", "empty-data", "unknown", "goaway"],
+)
+@in_loop
+async def test_frames_that_say_nothing_come_to_an_end(frame: bytes) -> None:
+    async def script(origin: Http2Side) -> None:
+        stream, _ = await origin.request()
+        origin.h2.send_headers(stream, [(":status", "200")])
+        await origin.send(frame * MAX_IDLE_FRAMES)
+        await origin.send(frame)
+        await origin.until_closed()
+
+    async with serving_http2(script) as origin, opened(origin.port) as transport:
+        with pytest.raises(OriginProtocolError, match="say nothing"):
+            await get(transport)
 
 
 @in_each_loop
