@@ -12,7 +12,7 @@ from config.compiler.hostnames import closeness, intersection
 from config.compiler.matches import compile_matches
 from config.compiler.place import Place
 from config.errors import nearest
-from config.resources import GATEWAY_API, ISTIO
+from config.kinds import GATEWAY_API, ISTIO
 from config.snapshot import Route, WeightedBackend
 
 if TYPE_CHECKING:
