@@ -74,3 +74,13 @@ def test_links_lead_to_pages_and_headings_that_exist(path: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_example_of_the_transformations_page_loads_without_a_finding(tmp_path: Path) -> None:
+    [example] = re.findall(r"```yaml\n(.*?)```", page("transformations.md"), re.DOTALL)
+    (tmp_path / "example.yaml").write_text(example)
+
+    snapshot, findings = load(Settings(config=(str(ROOT / "deploy" / "workshop"), str(tmp_path))))
+
+    assert findings == ()
+    assert any(route.direct_response for route in snapshot.routes)
