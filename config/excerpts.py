@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_arg
 import yaml
 from pydantic import BaseModel, SecretStr
 
-from config.manifests import MAX_FILE_BYTES, beyond_depth, compose
+from config.files import MAX_FILE_BYTES
+from config.kinds import KINDS
+from config.manifests import beyond_depth, compose
 from config.model.base import ClusterResource, Concealed
 from config.model.cluster import Secret
-from config.resources import KINDS
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from config.compiler import compile_snapshot
 from config.errors import ConfigErrors, Finding, Severity
-from config.manifests import MAX_FILE_BYTES, find_files, read_documents
+from config.files import MAX_FILE_BYTES, find_files
+from config.manifests import read_documents
 from config.resources import parse_resources
 
 if TYPE_CHECKING:

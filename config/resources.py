@@ -1,8 +1,4 @@
-"""Documents to typed models, indexed by kind, namespace and name.
-
-Which kinds exist, and what happens to those that do not, is `docs/manifests.md`; its rule is that nothing which could
-be a misspelt policy is skipped.
-"""
+"""Documents to typed models, indexed by kind, namespace and name."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from config.errors import Finding, Location, Severity, nearest
+from config.kinds import KINDS, check_kind, group_of, is_unknown_extension, may_restrict
 from config.model.backend import AgentgatewayBackend
 from config.model.base import ClusterResource, Resource, field_names
 from config.model.cluster import ConfigMap, GatewayClass, ReferenceGrant, Secret, Service
@@ -31,54 +28,6 @@ if TYPE_CHECKING:
 
     from config.manifests import Document, Origin
 
-GATEWAY_API = "gateway.networking.k8s.io"
-ISTIO = "networking.istio.io"
-AGENTGATEWAY = "agentgateway.dev"
-ENTERPRISE = "enterpriseagentgateway.solo.io"
-_EXTENSION_PREFIX = "egress-gateway.dev/"
-_POLICY_EXTENSIONS = frozenset({"expires-at", "mode", "on-error"})
-EXTENSIONS: dict[str, frozenset[str]] = {
-    "AgentgatewayPolicy": _POLICY_EXTENSIONS,
-    "EnterpriseAgentgatewayPolicy": _POLICY_EXTENSIONS,
-    "HTTPRoute": frozenset({"path-escapes"}),
-}
-"""Kind to the annotations of ours that mean something on it."""
-
-KINDS: dict[tuple[str, str], tuple[frozenset[str], type[Resource | ClusterResource]]] = {
-    ("", "ConfigMap"): (frozenset({"v1"}), ConfigMap),
-    ("", "Namespace"): (frozenset({"v1"}), ClusterResource),
-    ("", "Pod"): (frozenset({"v1"}), ClusterResource),
-    ("", "Secret"): (frozenset({"v1"}), Secret),
-    ("", "Service"): (frozenset({"v1"}), Service),
-    ("", "ServiceAccount"): (frozenset({"v1"}), ClusterResource),
-    (GATEWAY_API, "Gateway"): (frozenset({"v1", "v1beta1"}), Gateway),
-    (GATEWAY_API, "GatewayClass"): (frozenset({"v1", "v1beta1"}), GatewayClass),
-    (GATEWAY_API, "HTTPRoute"): (frozenset({"v1", "v1beta1"}), HTTPRoute),
-    (GATEWAY_API, "ReferenceGrant"): (frozenset({"v1", "v1beta1"}), ReferenceGrant),
-    (ISTIO, "ServiceEntry"): (frozenset({"v1", "v1beta1", "v1alpha3"}), ServiceEntry),
-    (AGENTGATEWAY, "AgentgatewayBackend"): (frozenset({"v1alpha1"}), AgentgatewayBackend),
-    (AGENTGATEWAY, "AgentgatewayParameters"): (frozenset({"v1alpha1"}), AgentgatewayParameters),
-    (AGENTGATEWAY, "AgentgatewayPolicy"): (frozenset({"v1alpha1"}), AgentgatewayPolicy),
-    (ENTERPRISE, "EnterpriseAgentgatewayParameters"): (frozenset({"v1alpha1"}), AgentgatewayParameters),
-    (ENTERPRISE, "EnterpriseAgentgatewayPolicy"): (frozenset({"v1alpha1"}), AgentgatewayPolicy),
-}
-"""Kinds that are read: group and kind to the accepted versions and the model."""
-
-_LATER_KINDS = frozenset(
-    {
-        ("ratelimit.solo.io", "RateLimitConfig"),
-        ("extauth.solo.io", "AuthConfig"),
-    }
-)
-"""Kinds whose meaning is known and not available yet: refused, as skipping one could drop a policy."""
-
-_UNRESTRICTIVE_KINDS = frozenset(
-    name for (_, name), (_, model) in KINDS.items() if not issubclass(model, (AgentgatewayPolicy, HTTPRoute))
-) | frozenset(name for _, name in _LATER_KINDS)
-"""Kinds that no request is let through for lack of."""
-
-_SKIPPABLE_GROUPS = frozenset({"", GATEWAY_API, ISTIO})
-_OWN_GROUPS = frozenset({AGENTGATEWAY, ENTERPRISE, "ratelimit.solo.io", "extauth.solo.io"})
 _CLUSTER_SCOPED = frozenset({"Namespace", "GatewayClass"})
 
 R = TypeVar("R", bound="Resource | ClusterResource")
@@ -167,11 +116,11 @@ def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Find
     findings: list[Finding] = []
     seen: dict[tuple[str, str, str, str], Origin] = {}
     for document in _unfolded(documents, resources, findings):
-        found = list(_check_kind(document))
+        found = list(check_kind(document))
         if not found:
             parsed, found = _parse(document)
             if parsed is not None:
-                identity = (_group(document), parsed.model.kind, parsed.namespace, parsed.model.metadata.name)
+                identity = (group_of(document), parsed.model.kind, parsed.namespace, parsed.model.metadata.name)
                 if first := seen.get(identity):
                     found = [
                         Finding(
@@ -189,7 +138,7 @@ def parse_resources(documents: Iterable[Document]) -> tuple[Resources, list[Find
             resources.refused_names.setdefault(str(document.data.get("kind")), set()).add(_name(document))
             if document.data.get("kind") == "ServiceEntry":
                 resources.refused_services.append(document)
-            elif _may_restrict(document):
+            elif may_restrict(document):
                 resources.refused.append(document)
     return resources, findings
 
@@ -213,55 +162,8 @@ def _name(document: Document) -> str:
     return f"{known.get('namespace') or 'default'}/{known.get('name')}"
 
 
-def _group(document: Document) -> str:
-    return str(document.data.get("apiVersion", "")).rpartition("/")[0]
-
-
-def _may_restrict(document: Document) -> bool:
-    """Tell whether a refused document could have been a policy, or the route that one targets; when in doubt it was."""
-    kind = document.data.get("kind")
-    return not isinstance(kind, str) or kind not in _UNRESTRICTIVE_KINDS
-
-
-def _check_kind(document: Document) -> Iterator[Finding]:
-    """Find what is wrong with `apiVersion` and `kind`, or why the document is skipped."""
-    kind, api_version = document.data.get("kind"), document.data.get("apiVersion")
-    for name, value in (("apiVersion", api_version), ("kind", kind)):
-        if not isinstance(value, str) or not value:
-            yield Finding("missing-field", f"a manifest needs {name!r}", document.locate([name]))
-            return
-    group, _, version = str(api_version).rpartition("/")
-    if known := KINDS.get((group, str(kind))):
-        if version not in known[0]:
-            hint = f"use {' or '.join(f'{group}/{v}' if group else v for v in sorted(known[0]))}"
-            message = f"{kind} is not read in version {api_version!r}"
-            yield Finding("unknown-version", message, document.locate(["apiVersion"]), hint)
-    elif (group, str(kind)) in _LATER_KINDS:
-        yield Finding("kind-not-available", f"{kind} is not available yet", document.locate(["kind"]), "remove it")
-    elif group in _OWN_GROUPS:
-        kinds = [name for known_group, name in KINDS if known_group == group]
-        yield Finding(
-            "unknown-kind", f"unknown kind {kind!r} in {group}", document.locate(["kind"]), nearest(str(kind), kinds)
-        )
-    elif str(kind).startswith(("Agentgateway", "EnterpriseAgentgateway")):
-        hint = nearest(group, {known_group for known_group, name in KINDS if name == kind} or _OWN_GROUPS)
-        message = f"{kind} does not belong to the group {group!r}"
-        yield Finding("unknown-group", message, document.locate(["apiVersion"]), hint)
-    else:
-        reason = "of this kind nothing is read" if group in _SKIPPABLE_GROUPS else "of this API group nothing is read"
-        homes = [known_group for known_group, name in KINDS if name == kind]
-        hint = (
-            f"{kind} is read in the group {homes[0] or 'v1'}"
-            if homes
-            else nearest(str(kind), [name for known_group, name in KINDS if known_group == group], otherwise="")
-        )
-        yield Finding(
-            "skipped", f"{kind} skipped: {reason}", document.locate(["kind"]), hint, severity=Severity.WARNING
-        )
-
-
 def _parse(document: Document) -> tuple[Parsed[Any] | None, list[Finding]]:
-    model_class = KINDS[_group(document), str(document.data["kind"])][1]
+    model_class = KINDS[group_of(document), str(document.data["kind"])][1]
     try:
         # Through JSON, because strict mode then takes lists for tuples, as a manifest means them.
         model = model_class.model_validate_json(json.dumps(document.data))
@@ -272,7 +174,7 @@ def _parse(document: Document) -> tuple[Parsed[Any] | None, list[Finding]]:
         own = [d for d in details if not any(p[: len(d["loc"])] == d["loc"] != p for p in paths)]
         return None, [_finding(document, model_class, detail) for detail in own]
     namespace = "" if model.kind in _CLUSTER_SCOPED else model.metadata.namespace or "default"
-    unknown = [name for name in model.metadata.annotations if _is_unknown_extension(model, name)]
+    unknown = [name for name in model.metadata.annotations if is_unknown_extension(model.kind, name)]
     if unknown:
         return None, [
             Finding(
@@ -284,12 +186,6 @@ def _parse(document: Document) -> tuple[Parsed[Any] | None, list[Finding]]:
             for name in unknown
         ]
     return Parsed(model, document.origin, namespace), []
-
-
-def _is_unknown_extension(model: Resource | ClusterResource, annotation: str) -> bool:
-    if not annotation.startswith(_EXTENSION_PREFIX):
-        return False
-    return annotation.removeprefix(_EXTENSION_PREFIX) not in EXTENSIONS.get(model.kind, ())
 
 
 def _finding(document: Document, model_class: type[BaseModel], detail: ErrorDetails) -> Finding:

@@ -13,11 +13,10 @@ from config.policy.headers import DECISION_ID
 from middleware.context import CONTEXT
 from middleware.errors import GatewayError, ResponseTooLargeError
 from middleware.framing import NO_CONTENT, NO_LENGTH
-from middleware.queued import with_queued
 from middleware.transformations import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 MAX_DISCARDED_BYTES = 64 * 1024
 """Of a body that is replaced and of known length: it is taken, so that the connection can be used again."""
 _STATUS = re.compile(rb"[2-5][0-9]{2}")
+_JOINED = frozenset({b"vary"})
+"""Lists that several parties write to: what the origin says stays true."""
 
 
 class _ReplacedError(BaseException):
@@ -243,3 +244,9 @@ def _transformed(
             body = b""
         headers = without_description(headers)
     return status, transform.headers.apply(headers, attributes), body
+
+
+def with_queued(headers: Sequence[tuple[bytes, bytes]], queued: RawHeaders) -> RawHeaders:
+    """Return the fields of an answer with those that layers queued for it, which replace those of the same name."""
+    replaced = {name for name, _ in queued} - _JOINED
+    return [pair for pair in headers if pair[0] not in replaced] + queued

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, ge
 
 from pydantic import BaseModel
 
+from config.kinds import KINDS
 from config.model import base
 from config.model.base import LenientModel, NoEffect, Refused
-from config.resources import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

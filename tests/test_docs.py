@@ -10,8 +10,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
 from app.telemetry.access_log import FIELDS
 from app.telemetry.spans import SpanEncoder
+from config.kinds import KINDS, LATER_KINDS
 from config.loading import load
-from config.resources import _LATER_KINDS, KINDS
 from config.settings import LATER, PREFIX, Settings
 from middleware.trace_context import Trace
 from tests.app.telemetry.exchanges import ALLOWED
@@ -53,7 +53,7 @@ def test_the_traces_page_lists_every_attribute_of_both_spans() -> None:
 def test_the_manifests_page_names_every_kind() -> None:
     text = page("manifests.md")
 
-    assert [kind for _, kind in (*KINDS, *_LATER_KINDS) if f"`{kind}`" not in text] == []
+    assert [kind for _, kind in (*KINDS, *LATER_KINDS) if f"`{kind}`" not in text] == []
 
 
 def test_the_complete_example_loads_without_a_finding(tmp_path: Path) -> None:
@@ -74,3 +74,13 @@ def test_links_lead_to_pages_and_headings_that_exist(path: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_example_of_the_transformations_page_loads_without_a_finding(tmp_path: Path) -> None:
+    [example] = re.findall(r"```yaml\n(.*?)```", page("transformations.md"), re.DOTALL)
+    (tmp_path / "example.yaml").write_text(example)
+
+    snapshot, findings = load(Settings(config=(str(ROOT / "deploy" / "workshop"), str(tmp_path))))
+
+    assert findings == ()
+    assert any(route.direct_response for route in snapshot.routes)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.compiler.refusals import names_of, restricts
 from config.errors import Finding, nearest
-from config.resources import AGENTGATEWAY, GATEWAY_API, ISTIO
+from config.kinds import AGENTGATEWAY, GATEWAY_API, ISTIO
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -11,10 +11,10 @@ from config.compiler.blocks import BACKEND
 from config.compiler.endpoints import service_host, service_port
 from config.compiler.place import Place
 from config.compiler.upstreams import check_protocols
+from config.kinds import AGENTGATEWAY
 from config.policy.balancing import DynamicForwardProxy, Endpoint
 from config.policy.normalisation import DEFAULT_PORT_OF, write_authority
 from config.policy.upstream import HttpSettings, TcpSettings, Verification, upstream_of
-from config.resources import AGENTGATEWAY
 from config.snapshot import DEFAULT_PORTS, Backend
 
 if TYPE_CHECKING:

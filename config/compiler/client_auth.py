@@ -9,16 +9,17 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from config.compiler.endpoints import resolve_endpoint
 from config.compiler.extraction import compile_extraction
-from config.compiler.key_sets import compile_key_set
 from config.policy.client_auth import DEFAULT_REALM, BasicAuthentication, Mode
 from config.policy.extraction import BASIC, BEARER
-from config.policy.jwt import JwtAuthentication, JwtProvider
+from config.policy.jwks import NO_KEYS, JwksError, KeySet, parse_jwks
+from config.policy.jwt import JwtAuthentication, JwtProvider, RemoteKeys
 from config.policy.passwords import UnusableHashError, parse_hash
 
 if TYPE_CHECKING:
     from config.compiler.place import Place
-    from config.model.client_auth import BasicAuthenticationSpec, JwtAuthenticationSpec
+    from config.model.client_auth import BasicAuthenticationSpec, JwksSpec, JwtAuthenticationSpec
     from config.policy.passwords import PasswordHash
 
 HTPASSWD_KEY: Final = ".htaccess"
@@ -31,13 +32,43 @@ def compile_jwt_authentication(place: Place, spec: JwtAuthenticationSpec) -> Jwt
         JwtProvider(
             provider.issuer,
             frozenset(provider.audiences),
-            compile_key_set(place.at("providers", index, "jwks"), provider.jwks),
+            _key_set(place.at("providers", index, "jwks"), provider.jwks),
         )
         for index, provider in enumerate(spec.providers)
     )
     return JwtAuthentication(
         Mode(spec.mode), providers, compile_extraction(place.at("location"), spec.location, BEARER)
     )
+
+
+def _key_set(place: Place, spec: JwksSpec) -> KeySet | RemoteKeys:
+    """Compile `jwks`. Keys that cannot be used are left out, and reported; no key is left where none can."""
+    if spec.inline is not None:
+        return _inline_keys(place.at("inline"), spec.inline)
+    if spec.remote is None:
+        return NO_KEYS
+    path = spec.remote.jwks_path or "/"
+    at, path = place.at("remote"), path if path.startswith("/") else f"/{path}"
+    found = resolve_endpoint(at, spec.remote, "a key set", path=path, path_field="jwksPath")
+    if found is None:
+        return NO_KEYS
+    if spec.remote.url is not None and found.upstream.tls is None:
+        message = "the keys are fetched in plain text: whoever is on the way can exchange them"
+        at.at("url").warn("insecure-jwks", message, "use https")
+    return RemoteKeys(found.upstream, found.target, found.upstream.authority, spec.remote.cache_duration)
+
+
+def _inline_keys(place: Place, text: str) -> KeySet:
+    try:
+        keys = parse_jwks(text.encode())
+    except JwksError as error:
+        place.error("invalid-jwks", str(error))
+        return NO_KEYS
+    for index, reason in keys.faults:
+        place.error("invalid-jwks", f"keys[{index}] is not used: {reason}", "remove the key")
+    if not keys.keys and not keys.faults:
+        place.warn("no-credentials", "there is no key: no token is valid")
+    return keys
 
 
 def compile_basic_authentication(place: Place, spec: BasicAuthenticationSpec) -> BasicAuthentication:

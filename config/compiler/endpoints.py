@@ -6,10 +6,10 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from config.kinds import AGENTGATEWAY
 from config.model.backend import BackendPoliciesSpec, BackendTlsSpec
 from config.policy.normalisation import DEFAULT_PORT_OF
 from config.policy.upstream import Upstream, UpstreamTls
-from config.resources import AGENTGATEWAY
 
 if TYPE_CHECKING:
     from config.compiler.place import Place

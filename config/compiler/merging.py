@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from config.compiler.annotations import enforcement
+from config.compiler.authorization import compile_network_rules, compile_rules
 from config.compiler.blocks import BACKEND, TRAFFIC
 from config.compiler.place import Place
-from config.compiler.policies import compile_network_rules, compile_rules
 from config.compiler.refusals import UNUSABLE
 from config.policy.authorization import Authorization, Shadow
 from config.policy.rules import Action, Rule, RuleSet

@@ -13,7 +13,7 @@ from config.compiler.matches import compile_matches
 from config.compiler.place import Place
 from config.compiler.refusals import PARENTS, names_of
 from config.errors import nearest
-from config.resources import GATEWAY_API, ISTIO
+from config.kinds import GATEWAY_API, ISTIO
 from config.snapshot import Route, WeightedBackend
 
 if TYPE_CHECKING:

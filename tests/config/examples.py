@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from config.resources import Resources
     from config.snapshot import Backend, Route, Snapshot, VirtualHost
 
-WORKSHOP = Path(__file__).parents[2] / "deploy" / "workshop"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+WORKSHOP, EXAMPLES = DEPLOY / "workshop", DEPLOY / "examples"
 TEAM_A = "spiffe://cluster.local/ns/team-a/sa/team-a"
 TEAM_B = "spiffe://cluster.local/ns/team-b/sa/team-b"
 

@@ -17,7 +17,7 @@ from config.snapshot import Route, Snapshot
 from middleware.context import CONTEXT, Connection, RequestContext
 from middleware.errors import UpstreamProtocolError
 from middleware.problems import ProblemMiddleware
-from middleware.responses import ResponsePolicyMiddleware
+from middleware.responses import ResponsePolicyMiddleware, with_queued
 from tests.support.loops import in_loop
 
 if TYPE_CHECKING:
@@ -154,3 +154,14 @@ async def test_a_condition_that_does_not_compile_leaves_a_refusal_as_it_is() -> 
     )
 
     assert (sent[0]["status"], sent[1]["body"]) == (403, b"no")
+
+
+def test_queued_fields_replace_those_of_the_same_name_and_vary_is_added_to() -> None:
+    headers = [(b"x-a", b"1"), (b"vary", b"accept"), (b"x-b", b"2"), (b"x-a", b"3")]
+
+    assert with_queued(headers, [(b"x-a", b"new"), (b"vary", b"origin")]) == [
+        (b"vary", b"accept"),
+        (b"x-b", b"2"),
+        (b"x-a", b"new"),
+        (b"vary", b"origin"),
+    ]

@@ -16,7 +16,7 @@ from middleware.identity import IdentityMiddleware
 from middleware.observe import ObserveMiddleware
 from middleware.path_guard import PathGuardMiddleware
 from middleware.problems import ProblemMiddleware
-from middleware.queued import with_queued
+from middleware.responses import with_queued
 from middleware.rewrite import RedirectMiddleware, UrlRewriteMiddleware
 from middleware.routing import RoutingMiddleware
 

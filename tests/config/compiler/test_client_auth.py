@@ -20,7 +20,7 @@ from config.policy.extraction import (
 from config.policy.jwks import NO_KEYS, KeySet
 from config.policy.jwt import RemoteKeys
 from config.secret_values import SecretValue
-from tests.config.examples import ON_ROUTE, codes, resources_of, several
+from tests.config.examples import EXAMPLES, ON_ROUTE, codes, resources_of, several
 from tests.support.tokens import key_set, public
 
 if TYPE_CHECKING:
@@ -395,3 +395,25 @@ spec: {{targetRefs: [{ON_ROUTE}], traffic: {{basicAuthentication: {{users: ["ali
 """)
 
     assert APR1 not in repr(resources)
+
+
+def test_the_policies_of_the_example_are_valid() -> None:
+    resources, findings = resources_of((EXAMPLES / "24-client-auth.yaml").read_text(encoding="utf-8"))
+    compiled: dict[str, Any] = {}
+    for parsed in resources.policies.values():
+        traffic = parsed.model.spec.traffic
+        assert traffic is not None
+        place = Place(parsed, resources, findings, ("spec", "traffic"))
+        if traffic.jwt_authentication is not None:
+            compiled["jwt"] = compile_jwt_authentication(place.at("jwtAuthentication"), traffic.jwt_authentication)
+        if traffic.basic_authentication is not None:
+            at = place.at("basicAuthentication")
+            compiled["basic"] = compile_basic_authentication(at, traffic.basic_authentication)
+        if traffic.api_key_authentication is not None:
+            at = place.at("apiKeyAuthentication")
+            compiled["api key"] = compile_api_key_authentication(at, traffic.api_key_authentication)
+
+    assert codes(findings) == ["no-credentials"]  # the empty key set lets nobody in
+    assert list(compiled["basic"].users) == ["alice"]
+    assert [known["team"] for known in compiled["api key"].keys.values()] == ["a"]
+    assert "egress-direct/partner" in resources.routes

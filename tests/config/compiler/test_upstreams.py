@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 from app.cli.certificates import Leaf
 from config.compiler.place import Place
 from config.compiler.upstreams import check_protocols, compile_http, compile_tcp, compile_tls, compile_tunnel
-from config.policy.upstream import HttpSettings, Keepalive, TcpSettings, TlsSettings, Tunnel, Verification
-from tests.config.examples import codes, resources_of
+from config.policy.upstream import HttpSettings, Keepalive, TcpSettings, TlsSettings, Tunnel, Verification, upstream_of
+from tests.config.examples import EXAMPLES, WORKSHOP, codes, resources_of, several
 from tests.support.tls import MESH, authority
 
 if TYPE_CHECKING:
@@ -289,3 +289,36 @@ def test_a_tunnel_without_a_proxy_lets_nothing_through(tunnel: dict[str, Any], m
 
     assert codes(findings) == [code]
     assert made.unusable
+
+
+def test_the_partner_is_called_with_a_certificate_of_ours() -> None:
+    texts = [(EXAMPLES / "17-backend-mtls.yaml").read_text(), (WORKSHOP / "01-setup.yaml").read_text()]
+    resources, findings = resources_of(several(*texts))
+    assert findings == []
+    parsed = resources.backends["egress-direct/partner"]
+    place, policies = Place(parsed, resources, [], ("spec", "policies")), parsed.model.spec.policies
+    assert policies.tls is not None
+    assert policies.http is not None
+
+    tls, http = compile_tls(place.at("tls"), policies.tls), compile_http(place.at("http"), policies.http)
+    check_protocols(place, tls, http)
+    upstream = upstream_of("api.partner.example", 8443, tls=tls, http=http)
+
+    assert place.findings == []
+    assert upstream is not None
+    assert upstream.tls is not None
+    assert upstream.tls.client_certificate is not None
+    assert (upstream.tls.verify_names, http.request_timeout) == (("api.partner.example",), 10.0)
+
+
+def test_the_proxy_is_the_service_of_its_manifest() -> None:
+    resources, findings = resources_of((EXAMPLES / "21-upstream-connect-proxy.yaml").read_text())
+    assert findings == []
+    [parsed] = resources.policies.values()
+    place, block = Place(parsed, resources, [], ("spec", "backend")), parsed.model.spec.backend
+    assert block is not None
+    assert block.tunnel is not None
+
+    tunnel = compile_tunnel(place.at("tunnel"), block.tunnel)
+
+    assert (tunnel, place.findings) == (Tunnel("corporate-proxy.egress-direct.svc.cluster.local", 3128), [])

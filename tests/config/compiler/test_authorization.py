@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from config.compiler.annotations import enforcement
+from config.compiler.authorization import compile_network_rules, compile_rules
 from config.compiler.place import Place
-from config.compiler.policies import compile_network_rules, compile_rules
 from config.compiler.transformations import compile_transformation
 from config.errors import Severity
 from config.policy.authorization import Authorization
