@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 from config.errors import Finding, Severity, nearest
@@ -72,6 +73,10 @@ _SKIPPABLE_GROUPS = frozenset({"", GATEWAY_API, ISTIO})
 _OWN_GROUPS = frozenset({AGENTGATEWAY, ENTERPRISE, "ratelimit.solo.io", "extauth.solo.io"})
 
 
+_MISSPELT = 0.83
+"""How alike, from 0 to 1, a kind is to one it is a slip for: above any two real kinds of these groups."""
+
+
 def group_of(document: Document) -> str:
     """Return the API group of a document that may be malformed."""
     return str(document.data.get("apiVersion", "")).rpartition("/")[0]
@@ -107,17 +112,22 @@ def check_kind(document: Document) -> Iterator[Finding]:
         hint = nearest(group, {known_group for known_group, name in KINDS if name == kind} or _OWN_GROUPS)
         message = f"{kind} does not belong to the group {group!r}"
         yield Finding("unknown-group", message, document.locate(["apiVersion"]), hint)
+    elif meant := difflib.get_close_matches(str(kind).lower(), _lowered(group), n=1, cutoff=_MISSPELT):
+        # `HttpRoute` must not vanish: without the route its service would be called directly, in plain text.
+        hint = nearest(meant[0], [name for known_group, name in KINDS if known_group == group])
+        yield Finding("unknown-kind", f"unknown kind {kind!r} in {group or 'v1'}", document.locate(["kind"]), hint)
     else:
         reason = "of this kind nothing is read" if group in _SKIPPABLE_GROUPS else "of this API group nothing is read"
         homes = [known_group for known_group, name in KINDS if name == kind]
-        hint = (
-            f"{kind} is read in the group {homes[0] or 'v1'}"
-            if homes
-            else nearest(str(kind), [name for known_group, name in KINDS if known_group == group], otherwise="")
-        )
+        hint = f"{kind} is read in the group {homes[0] or 'v1'}" if homes else ""
         yield Finding(
             "skipped", f"{kind} skipped: {reason}", document.locate(["kind"]), hint, severity=Severity.WARNING
         )
+
+
+def _lowered(group: str) -> list[str]:
+    """Return the kinds that are read of a group, in lower case."""
+    return [name.lower() for known_group, name in KINDS if known_group == group]
 
 
 def is_unknown_extension(kind: str, annotation: str) -> bool:

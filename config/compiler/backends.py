@@ -133,8 +133,9 @@ class BackendCompiler:
         usable = _HTTP | {"HTTPS", "TLS"} if "tls" in settings else _HTTP
         port = next((port for port in spec.ports if port.protocol in usable), None)
         if port is None:
-            message = f"ServiceEntry {entry.name} has no HTTPRoute, and no port that can be called without one"
-            place.error("no-route", message, "add an HTTPRoute with a backend, or a port of protocol HTTP")
+            if not place.resources.refused_names.get("HTTPRoute"):  # else its route may be one that was reported itself
+                message = f"ServiceEntry {entry.name} has no HTTPRoute, and no port that can be called without one"
+                place.error("no-route", message, "add an HTTPRoute with a backend")
             return unusable(entry.name)
         number = port.target_port or port.number
         tls = settings.get("tls")

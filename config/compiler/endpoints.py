@@ -116,7 +116,9 @@ def service_port(place: Place, reference: BackendReference, namespace: str) -> i
     """
     name = f"{namespace}/{reference.name}"
     if reference.port is None:
-        place.error("missing-field", f"a reference to the Service {name} needs its 'port'")
+        is_backend = name in place.resources.backends
+        hint = f"for the AgentgatewayBackend of that name add its kind and group: {AGENTGATEWAY}" if is_backend else ""
+        place.error("missing-field", f"a reference to the Service {name} needs its 'port'", hint)
         return None
     service = place.resources.services.get(name)
     ports = {port.port for port in service.model.spec.ports} if service is not None else {reference.port}

@@ -99,8 +99,9 @@ class RouteCompiler:
         elif (parent.group, parent.kind) == (GATEWAY_API, "Gateway"):
             self._attach_to_gateway(place, route, parent, name)
         else:
-            message = f"a route attaches to a Gateway, or to a ServiceEntry of {ISTIO}, not to a {parent.kind}"
-            place.error("invalid-parent", message)
+            message = f"a route attaches to a Gateway of {GATEWAY_API}, or to a ServiceEntry of {ISTIO}"
+            hint = f"add group: {ISTIO}" if parent.kind == "ServiceEntry" else ""
+            place.error("invalid-parent", f"{message}, not to a {parent.kind} of {parent.group!r}", hint)
             self.unattached.add(name if name in names_of(resources, *PARENTS) else "")
 
     def _attach_to_service(self, place: Place, route: Parsed[HTTPRoute], parent: ParentReference, name: str) -> None:
@@ -254,6 +255,8 @@ class RouteCompiler:
             place.error(
                 "no-backend", "this rule has no backendRefs, and nothing that answers instead", "add one of them"
             )
+        if backends and not any(choice.weight for choice in backends):
+            place.at("backendRefs").warn("no-backend", "every weight is 0: all requests are answered 500")
         return Route(
             name=parsed.name,
             rule=rule.name or str(index),

@@ -166,6 +166,10 @@ def _decoded(part: bytes) -> bytes:
     return base64.urlsafe_b64decode(part + b"=" * (-len(part) % _BASE64_GROUP))
 
 
+_MAX_TIME = 1e301
+"""Unix time in seconds that is still a float with an hour added."""
+
+
 def _check_claims(claims: dict[str, Any], audiences: frozenset[str], now: float) -> float:
     """Check when and for whom a token is valid; return when it expires.
 
@@ -191,4 +195,5 @@ def _check_claims(claims: dict[str, Any], audiences: frozenset[str], now: float)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    # An integer may be too large for a float; no time is.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_TIME
