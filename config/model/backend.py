@@ -37,7 +37,9 @@ class StaticBackendSpec(Model):
     """`spec.static`: one host and port."""
 
     host: Hostname
+    """DNS name or IP address."""
     port: Port
+    """Port that is dialled."""
     unix_path: NotAvailable = None
 
 
@@ -49,7 +51,9 @@ class CaCertificateReference(Model):
     """`tls.caCertificateRefs[]`: its key `ca.crt` holds the roots, PEM."""
 
     name: Name
+    """Name of a `ConfigMap` or `Secret` of the same namespace, whose key `ca.crt` is read."""
     group: str = ""
+    """Empty: the core group."""
     kind: Literal["ConfigMap", "Secret"] = "ConfigMap"
 
 
@@ -116,6 +120,7 @@ class BasicCredentialSpec(Model):
     """`auth.basic`: RFC 7617."""
 
     username: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^:\x00-\x1f\x7f]+$")]
+    """User name, in UTF-8."""
     secret_ref: SecretKeyReference
     """Key `password` unless it says otherwise."""
 
@@ -124,6 +129,7 @@ class OAuthClientAuthSpec(Model):
     """`clientAuth` (AgentGateway `OAuthClientAuth`)."""
 
     client_id: ShortText
+    """The client identifier (RFC 6749 section 2.2)."""
     secret_ref: SecretKeyReference
     """Key `clientSecret` unless it says otherwise."""
     method: Literal["ClientSecretBasic", "ClientSecretPost"] = "ClientSecretBasic"
@@ -137,7 +143,9 @@ class OAuthClientCredentialsSpec(PolicyEndpointSpec):
     """With `backendRef`. Default: `/`."""
     client_auth: OAuthClientAuthSpec
     scopes: Annotated[tuple[ShortText, ...], Field(max_length=64)] = ()
+    """Parameter `scope`, joined by spaces."""
     audiences: Annotated[tuple[ShortText, ...], Field(max_length=64)] = ()
+    """Parameter `audience`, one for each."""
     resources: Annotated[tuple[ShortText, ...], Field(max_length=64)] = ()
     """RFC 8707."""
 
@@ -162,6 +170,7 @@ class BackendAuthSpec(Model):
     """`auth`: the credential that the origin asks for. It replaces what the caller sent."""
 
     key: SecretStr | None = None
+    """The credential itself; better kept in a `Secret`."""
     secret_ref: SecretKeyReference | None = None
     """Key `Authorization` unless it says otherwise; there a `Bearer ` prefix is stripped."""
     passthrough: PassthroughSpec | None = None

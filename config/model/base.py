@@ -132,9 +132,13 @@ class ObjectMeta(LenientModel):
     """`metadata` of any manifest. Other fields of it are ignored."""
 
     name: Name
+    """Unique within namespace and kind."""
     namespace: Name | None = None
+    """Default: `default`."""
     labels: dict[str, str] = Field(default_factory=dict)
+    """What selectors compare, and `istio.io/use-waypoint`."""
     annotations: dict[str, str] = Field(default_factory=dict)
+    """Those that begin with `egress-gateway.dev/` mean something here."""
     creation_timestamp: datetime | None = None
     """Set by the cluster; the older of two equal candidates wins."""
 
@@ -143,7 +147,9 @@ class Resource(Model):
     """What every manifest has."""
 
     api_version: str
+    """Group and version."""
     kind: str
+    """Kind of the manifest."""
     metadata: ObjectMeta
     status: Annotated[Any, NoEffect("controllers write it")] = None
     """What a cluster says of the object."""
@@ -153,7 +159,9 @@ class ClusterResource(LenientModel):
     """`Namespace`, `ServiceAccount`, `Pod`: only their names and labels are read."""
 
     api_version: str
+    """Group and version."""
     kind: str
+    """Kind of the manifest."""
     metadata: ObjectMeta
 
 
@@ -161,8 +169,10 @@ class ObjectReference(Model):
     """A reference by group, kind and name (Gateway API `ParentReference`, `BackendObjectReference`)."""
 
     group: str = "gateway.networking.k8s.io"
+    """API group."""
     kind: Text
     name: Name
+    """Name of the object."""
     namespace: Name | None = None
     """Default: the namespace of the object that refers."""
 
@@ -171,8 +181,11 @@ class BackendReference(Model):
     """A `backendRef`: a `Service` unless group and kind say otherwise (Gateway API `BackendObjectReference`)."""
 
     group: str = ""
+    """`agentgateway.dev`, or empty for a `Service`."""
     kind: str = "Service"
+    """`AgentgatewayBackend` or `Service`."""
     name: Name
+    """Name of the backend or `Service`."""
     namespace: Name | None = None
     """Default: the namespace of the object that refers."""
     port: Port | None = None
@@ -183,8 +196,11 @@ class SecretReference(Model):
     """A `Secret` of the same namespace (AgentGateway `LocalSecretObjectRef`)."""
 
     name: Name
+    """Name of a `Secret` of the same namespace."""
     group: str = ""
+    """Empty: the core group."""
     kind: str = "Secret"
+    """`Secret`."""
 
 
 class SecretKeyReference(SecretReference):

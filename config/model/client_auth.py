@@ -29,6 +29,7 @@ class PolicyEndpointSpec(Model):
 
     backend_ref: BackendReference | None = None
     url: Url | None = None
+    """`http` or `https`, host, port and path."""
 
 
 class RemoteJwksSpec(PolicyEndpointSpec):
@@ -37,6 +38,7 @@ class RemoteJwksSpec(PolicyEndpointSpec):
     jwks_path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """With `backendRef`."""
     cache_duration: Seconds = 300.0
+    """How long keys are kept before they are fetched again. Default: 5m."""
 
     @model_validator(mode="after")
     def _check(self) -> RemoteJwksSpec:
@@ -63,6 +65,7 @@ class JwtProviderSpec(Model):
     """`jwtAuthentication.providers[]`."""
 
     issuer: ShortText
+    """What the claim `iss` must be."""
     audiences: Annotated[tuple[str, ...], Field(max_length=64)] = ()
     """Of which the token names one; empty: any."""
     jwks: JwksSpec
@@ -83,6 +86,7 @@ class BasicAuthenticationSpec(Model):
 
     mode: Literal["Strict", "Optional"] = "Strict"
     realm: Annotated[str, Field(max_length=256, pattern=r'^[^"\\\x00-\x1f\x7f]*$')] | None = None
+    """Named in `WWW-Authenticate`. Default: `Restricted`."""
     users: Annotated[tuple[str, ...], Field(max_length=256), CONCEALED] | None = Field(default=None, repr=False)
     """Lines of an htpasswd file."""
     secret_ref: SecretKeyReference | None = None

@@ -16,6 +16,7 @@ class ServicePort(LenientModel):
     """`spec.ports[]` of a `Service`."""
 
     port: Port
+    """Port that references may name."""
     name: str = ""
     target_port: Annotated[int | str | None, NoEffect("the cluster maps it")] = None
     """Not read: a `Service` is dialled by its cluster name, where the cluster maps it."""
@@ -38,6 +39,7 @@ class Secret(Resource):
     """A `Secret` manifest. Its values are masked wherever it is shown."""
 
     type: str = "Opaque"
+    """Not looked at."""
     immutable: Annotated[bool, NoEffect("a cluster holds to it")] = False
     data: dict[str, SecretStr] = Field(default_factory=dict)
     """Base64."""
@@ -72,6 +74,7 @@ class ConfigMap(Resource):
 
     immutable: Annotated[bool, NoEffect("a cluster holds to it")] = False
     data: dict[str, str] = Field(default_factory=dict)
+    """Texts by key; `ca.crt` is read."""
     binary_data: Annotated[dict[str, str], NoEffect("nothing refers to binary data")] = Field(default_factory=dict)
     """Not read."""
 
@@ -103,15 +106,20 @@ class GrantFrom(Model):
     """`spec.from[]`: who may refer."""
 
     group: str
+    """API group of what refers."""
     kind: Text
+    """Kind of what refers."""
     namespace: Name
+    """Namespace of what refers."""
 
 
 class GrantTo(Model):
     """`spec.to[]`: to what."""
 
     group: str
+    """API group of what is referred to."""
     kind: Text
+    """Kind of what is referred to."""
     name: Name | None = None
     """None: every object of the kind in the grant's namespace."""
 

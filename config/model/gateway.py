@@ -35,7 +35,9 @@ class RouteGroupKind(Model):
     """`allowedRoutes.kinds[]`."""
 
     group: str = "gateway.networking.k8s.io"
+    """API group of the routes."""
     kind: Text
+    """Kind of the routes."""
 
 
 class AllowedRoutes(Model):
@@ -50,10 +52,13 @@ class ListenerSpec(Model):
     """`spec.listeners[]`. Real sockets are opened by `uvicorn` and the `EGRESS_*_LISTEN` settings."""
 
     name: SectionName
+    """What `sectionName` refers to."""
     hostname: HostPattern | None = None
     """Hosts of the routes that attach here; none: all."""
     port: Port
+    """Port that requests may name; which sockets are opened is a setting."""
     protocol: Text
+    """`HBONE`: routes and policies that name no listener belong to it."""
     tls: NotAvailable = None
     allowed_routes: AllowedRoutes = AllowedRoutes()
 

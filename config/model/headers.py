@@ -18,7 +18,9 @@ class HeaderValueSpec(Model):
     """One header of a transformation; the value is CEL."""
 
     name: TransformedName
+    """The header field, or a pseudo name such as `:path`."""
     value: Cel
+    """CEL expression that gives the value; one that fails removes the field."""
 
 
 class TransformSpec(Model):
@@ -31,6 +33,7 @@ class TransformSpec(Model):
     add: Annotated[tuple[HeaderValueSpec, ...], Field(max_length=16)] = ()
     set: Annotated[tuple[HeaderValueSpec, ...], Field(max_length=16)] = ()
     remove: Annotated[tuple[HeaderName, ...], Field(max_length=16)] = ()
+    """Names of header fields, in whichever spelling."""
     body: Cel | None = None
     """The new body: a string, bytes, or a value that is written as JSON."""
 
@@ -52,6 +55,7 @@ class ConditionalTransformation(Model):
     """`transformation.conditional[]`."""
 
     condition: Cel | None = None
+    """CEL expression; the first entry whose condition is true is in force. Absent: always, for the last one."""
     policy: TransformationSpec
 
 
@@ -80,7 +84,9 @@ class HeaderSpec(Model):
     """A header with a fixed value (Gateway API `HTTPHeader`)."""
 
     name: HeaderName
+    """The header field."""
     value: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]+$"), CONCEALED]
+    """Sent as it is."""
 
 
 class HeaderFilterSpec(Model):
@@ -89,6 +95,7 @@ class HeaderFilterSpec(Model):
     add: Annotated[tuple[HeaderSpec, ...], Field(max_length=16)] = ()
     set: Annotated[tuple[HeaderSpec, ...], Field(max_length=16)] = ()
     remove: Annotated[tuple[HeaderName, ...], Field(max_length=16)] = ()
+    """Names of header fields, in whichever spelling."""
 
 
 class HeaderModifiersSpec(Model):
@@ -102,6 +109,7 @@ class AuthorizationHeaderLocation(Model):
     """A credential in a header."""
 
     name: HeaderName
+    """The header field."""
     prefix: Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")] | None = None
     """What stands before it, `Bearer ` for example. None: nothing, whichever header it is."""
 
@@ -110,6 +118,7 @@ class NamedLocation(Model):
     """A credential in a query parameter or a cookie."""
 
     name: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+    """A token (RFC 9110 section 5.6.2)."""
 
 
 class CredentialLocation(Model):
@@ -131,6 +140,7 @@ class ExtractionLocation(CredentialLocation):
     """Where a caller's credential is read (AgentGateway `AuthorizationExtractionLocation`)."""
 
     expression: Cel | None = None
+    """CEL expression that gives the credential; nothing is taken off the request."""
 
     @model_validator(mode="after")
     def _check_expression(self) -> ExtractionLocation:

@@ -45,9 +45,13 @@ class TargetSelector(Model):
     """`spec.targetSelectors[]`: every object of the kind in the policy's namespace that carries the labels."""
 
     group: str = "gateway.networking.k8s.io"
+    """API group of what is selected."""
     kind: Text
+    """Kind of what is selected."""
     match_labels: Labels
+    """Labels that it must have, all of them."""
     section_name: SectionName | None = None
+    """A listener, rule or port of what is selected."""
     port: NotAvailable = None
 
 

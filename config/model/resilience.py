@@ -45,6 +45,7 @@ class BodyBufferSpec(Model):
     """`buffer.request`, `buffer.response`."""
 
     max_bytes: ByteSize = 2 * 1024 * 1024
+    """Longest body that is held. Default: 2Mi."""
     failure_mode: Literal["FailClosed", "FailOpen"] = "FailClosed"
     """What a larger body comes to. `FailClosed`: 413, of a response 502. `FailOpen`: it is streamed."""
 
@@ -99,6 +100,7 @@ class KeepaliveSpec(Model):
     """`tcp.keepalive`."""
 
     retries: Annotated[int, Field(ge=1, le=64)] = 9
+    """Probes without an answer that end a connection."""
     time: Seconds = 180.0
     """Idle time before the first probe."""
     interval: Seconds = 180.0

@@ -29,8 +29,11 @@ class DirectResponseSpec(Model):
     """`directResponse` without conditions."""
 
     status: Annotated[int, Field(ge=200, le=599)]
+    """Status of the answer."""
     body: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """Body of the answer, as it is."""
     body_expression: Cel | None = None
+    """CEL expression that gives the body."""
     headers: Annotated[tuple[DirectResponseHeader, ...], Field(max_length=16)] = ()
 
     @model_validator(mode="after")
@@ -43,6 +46,7 @@ class ConditionalDirectResponse(Model):
     """`directResponse.conditional[]`."""
 
     condition: Cel | None = None
+    """CEL expression; the first entry whose condition is true answers. Absent: always, for the last one."""
     policy: DirectResponseSpec
 
 
@@ -50,8 +54,11 @@ class DirectResponseOrConditionalSpec(Model):
     """`traffic.directResponse`."""
 
     status: Annotated[int, Field(ge=200, le=599)] | None = None
+    """Status of the answer."""
     body: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """Body of the answer, as it is."""
     body_expression: Cel | None = None
+    """CEL expression that gives the body."""
     headers: Annotated[tuple[DirectResponseHeader, ...], Field(max_length=16)] = ()
     conditional: Annotated[tuple[ConditionalDirectResponse, ...], Field(max_length=16)] = ()
     """The first entry whose condition is true is in force; the one without a condition is last."""
@@ -73,7 +80,9 @@ class PathModifierSpec(Model):
 
     type: Literal["ReplaceFullPath", "ReplacePrefixMatch"]
     replace_full_path: Annotated[str, Field(max_length=1024)] | None = None
+    """The path that is sent, whatever the one that was asked for."""
     replace_prefix_match: Annotated[str, Field(max_length=1024)] | None = None
+    """What stands in place of the `PathPrefix` that matched."""
 
     @model_validator(mode="after")
     def _check(self) -> PathModifierSpec:
@@ -101,8 +110,10 @@ class RequestRedirectSpec(Model):
 
     scheme: Literal["http", "https"] | None = None
     hostname: PreciseHostname | None = None
+    """Host of the new URL. Default: that of the request."""
     path: PathModifierSpec | None = None
     port: Port | None = None
+    """Port of the new URL. Default: that of `scheme`, or of the request."""
     status_code: Literal[301, 302, 303, 307, 308] = 302
 
 
@@ -112,11 +123,15 @@ class CorsSpec(Model):
     allow_origins: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=64)] = ()
     """`https://app.example`, `https://*.example`, or `*`."""
     allow_credentials: bool = False
+    """Whether pages may send cookies and the like."""
     allow_methods: Annotated[tuple[Annotated[str, Field(pattern=r"^([A-Z]+|\*)$")], ...], Field(max_length=9)] = ()
+    """Methods that a preflight allows, or `*`."""
     allow_headers: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=64)] = ()
+    """Header fields that a preflight allows, or `*`."""
     expose_headers: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=64)
     ] = ()
+    """Header fields of answers that pages may read, or `*`."""
     max_age: Annotated[int, Field(ge=1, le=2**31 - 1)] = 5
     """How long a browser may keep the answer to a preflight. Unit: seconds."""
 

@@ -32,7 +32,9 @@ class ParentReference(ObjectReference):
 
     kind: str = "Gateway"
     section_name: SectionName | None = None
+    """One listener of a `Gateway`, or one port of a `ServiceEntry` by name."""
     port: Port | None = None
+    """The listeners or the port of this number."""
 
 
 class PathMatchSpec(Model):
@@ -40,6 +42,7 @@ class PathMatchSpec(Model):
 
     type: Literal["Exact", "PathPrefix", "RegularExpression"] = "PathPrefix"
     value: Annotated[str, Field(min_length=1, max_length=1024)] = "/"
+    """The path, the prefix, or an RE2 pattern for the whole path."""
 
     @model_validator(mode="after")
     def _check(self) -> PathMatchSpec:
@@ -53,7 +56,9 @@ class HeaderMatchSpec(Model):
 
     type: Literal["Exact", "RegularExpression"] = "Exact"
     name: HeaderName
+    """The header field."""
     value: Annotated[str, Field(min_length=1, max_length=4096), CONCEALED]
+    """The value, or an RE2 pattern for the whole of it."""
 
 
 class QueryParamMatchSpec(Model):
@@ -61,7 +66,9 @@ class QueryParamMatchSpec(Model):
 
     type: Literal["Exact", "RegularExpression"] = "Exact"
     name: ShortText
+    """The parameter, after its escapes are decoded."""
     value: Annotated[str, Field(min_length=1, max_length=1024), CONCEALED]
+    """The value, or an RE2 pattern for the whole of it."""
 
 
 class RouteMatchSpec(Model):
@@ -77,7 +84,9 @@ class MirrorFractionSpec(Model):
     """`requestMirror.fraction`."""
 
     numerator: Annotated[int, Field(ge=0)]
+    """Of so many requests are copied this many."""
     denominator: Annotated[int, Field(ge=1)] = 100
+    """Default: 100."""
 
     @model_validator(mode="after")
     def _check(self) -> MirrorFractionSpec:
@@ -91,6 +100,7 @@ class RequestMirrorSpec(Model):
 
     backend_ref: BackendReference
     percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Share of the requests. Default: all."""
     fraction: MirrorFractionSpec | None = None
     """Neither: every request."""
 
@@ -166,14 +176,18 @@ class RouteRetrySpec(Model):
     """`rules[].retry`. Source: Gateway API GEP-1731."""
 
     attempts: Annotated[int, Field(ge=1, le=100)] = 1
+    """Further attempts after the first."""
     backoff: Seconds | None = None
+    """Pause before each further attempt. Default: none."""
     codes: Annotated[tuple[Annotated[int, Field(ge=400, le=599)], ...], Field(max_length=64)] = ()
+    """Statuses of the origin after which another attempt is made."""
 
 
 class RouteRuleSpec(Model):
     """`spec.rules[]`. Without `matches` a rule takes every request."""
 
     name: SectionName | None = None
+    """What `sectionName` of a policy refers to."""
     matches: Annotated[tuple[RouteMatchSpec, ...], Field(max_length=64)] = ()
     """One of them must hold."""
     filters: Annotated[tuple[RouteFilterSpec, ...], Field(max_length=16)] = ()

@@ -20,7 +20,9 @@ class ServicePortSpec(Model):
     """`spec.ports[]`."""
 
     number: Port
+    """Port that requests may name."""
     name: Text
+    """What endpoints and routes refer to."""
     protocol: Literal["HTTP", "HTTPS", "HTTP2", "GRPC", "TLS", "TCP"] = "HTTP"
     target_port: Port | None = None
     """Port that is dialled in place of `number`, where no route names a backend."""
@@ -45,6 +47,7 @@ class ServiceEntrySpec(Model):
     """`spec` of a `ServiceEntry`."""
 
     hosts: Annotated[tuple[HostPattern, ...], Field(min_length=1)]
+    """DNS names or `*.suffix`es."""
     addresses: Annotated[tuple[str, ...], NoEffect("callers name the host")] = ()
     """Virtual addresses that a mesh routes here; direct callers never use them."""
     location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = "MESH_EXTERNAL"
