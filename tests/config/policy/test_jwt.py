@@ -54,7 +54,7 @@ def test_an_rsa_key_verifies_its_whole_family(algorithm: str) -> None:
         ({"exp": str(NOW + 300)}, "no expiry"),
         ({"exp": True}, "no expiry"),
         ({"exp": [NOW + 300]}, "no expiry"),
-        ({"exp": 10**400}, "no expiry"),
+        ({"exp": 10**400}, "malformed token"),
         ({"nbf": NOW + 61}, "not valid yet"),
         ({"nbf": "0"}, "malformed token"),
         ({"nbf": None}, "malformed token"),
