@@ -114,15 +114,13 @@ def as_tuples(data: Any) -> Any:
 class Model(BaseModel):
     """An unknown field is an error: a misspelt policy must never vanish."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, alias_generator=to_camel, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel, defer_build=True)
 
 
 class LenientModel(BaseModel):
     """For what a cluster writes far more into than is read here: metadata, and kinds of which only names matter."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, defer_build=True)
 
     ignored: ClassVar[str] = "a cluster writes more into it than is read here"
     """Why the other fields have no effect."""
