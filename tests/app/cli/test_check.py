@@ -79,13 +79,22 @@ def test_options_win_over_the_environment() -> None:
     assert "[no-gateway]" in check(WORKSHOP, "--gateway", "a/b").stdout
 
 
-def test_a_warning_changes_no_exit_code(tmp_path: Path) -> None:
+def test_a_misspelt_kind_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("apiVersion: v1\nkind: Secert\nmetadata: {name: a}\n")
 
     done = check(WORKSHOP, str(tmp_path))
 
-    assert done.returncode == 0
+    assert done.returncode == 1
     assert "did you mean 'Secret'?" in done.stdout
+
+
+def test_a_warning_changes_no_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n")
+
+    done = check(WORKSHOP, str(tmp_path))
+
+    assert done.returncode == 0
+    assert "[skipped]" in done.stdout
     assert done.stdout.splitlines()[-1].endswith("; 1 warning in 7 files")
 
 
