@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conformance.harness.certificates import ORIGIN_HOSTS
-from tests.conformance.harness.examples import example, mirror_all, rewritten, running_manifests
+from tests.conformance.harness.examples import example, mirror_all, running_manifests
 from tests.conformance.harness.origin import running_origin
 from tests.conformance.harness.waiting import eventually
 
@@ -44,10 +44,12 @@ def echoed(answer: Answer) -> dict[str, Any]:
 def closed(pki: Pki, origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Run the maintenance page, and the same for the host whose paths no other policy of the workshop refuses."""
     directory = tmp_path_factory.mktemp("direct")
-    other = rewritten(
-        directory, "13", ("github-maintenance", "bingo-maintenance"), ("name: github\n", "name: httpbingo\n")
-    )
-    with running_manifests(pki, directory, [example("13"), other], both(origin)) as gateway:
+    first = example("13").read_text().partition("\n---\n")[0] + "\n"
+    other = first.replace("github-maintenance", "bingo-maintenance").replace("name: github\n", "name: httpbingo\n")
+    manifests = [directory / "first.yaml", directory / "other.yaml"]
+    for path, text in zip(manifests, (first, other), strict=True):
+        path.write_text(text)
+    with running_manifests(pki, directory, manifests, both(origin)) as gateway:
         yield gateway
 
 
@@ -129,11 +131,9 @@ def shadow() -> Iterator[Origin]:
 def redirecting(
     pki: Pki, origin: Origin, shadow: Origin, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """Run the redirects, and the mirrored route for the host that the workshop's path rule does not name."""
+    """Run the redirects and the mirrored routes, whose every request is copied."""
     directory = tmp_path_factory.mktemp("redirecting")
-    with running_manifests(
-        pki, directory, [example("15"), mirror_all(directory)], {**both(origin), SHADOW: shadow.port}
-    ) as gateway:
+    with running_manifests(pki, directory, [mirror_all(directory)], {**both(origin), SHADOW: shadow.port}) as gateway:
         yield gateway
 
 

@@ -114,7 +114,7 @@ def test_nothing_is_left_of_requests_that_ended_in_every_way(pki: Pki, tmp_path:
         shadow = origins.enter_context(running_origin(None))
         origin.handlers.update(HANDLERS)
         places = {f"{host}:443": origin.port for host in ORIGIN_HOSTS} | {SHADOW: shadow.port}
-        manifests = [resilience, example("15"), mirror_all(tmp_path), example("25")]
+        manifests = [resilience, mirror_all(tmp_path), example("25")]
         gateway = stack.enter_context(running_manifests(pki, tmp_path / "run", manifests, places))
         before = descriptors(gateway)
         with ThreadPoolExecutor(CALLERS) as pool:

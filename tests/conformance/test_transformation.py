@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = [ROOT / "deploy" / "examples" / name for name in ("13-direct-response.yaml", "27-transformation.yaml")]
 HOST = "httpbingo.org"
+FORGED = ("X-Caller-Identity: evil", "X_Caller_Identity: evil", "X-Forwarded-By: evil", "X-Internal-Debug: 1")
 POLICIES = """\
 apiVersion: agentgateway.dev/v1alpha1
 kind: AgentgatewayPolicy
@@ -109,13 +110,16 @@ def test_the_direct_response_stays_behind_the_policies_of_the_workshop(
     for target in ("/emojis", "/mock/x"):
         assert examples.ask(pki.team_a, target).status == 403, "the workshop's path rule comes first"
     assert len(origin.requests) == seen
+    answer = examples.ask(pki.team_a, "/maintenance", host=HOST)
+    assert (answer.status, answer.value("retry-after")) == (503, "120")
+    assert len(origin.requests) == seen
     assert examples.ask(pki.team_a, "/zen").status == 200
 
 
 def test_the_example_rewrites_a_request_and_its_answer(examples: Gateway, pki: Pki, origin: Origin) -> None:
     with examples.connect(pki.team_a) as caller:
-        answer = caller.ask("/events", method="POST", host=HOST, body=b'{"id": 7}')
-        again = caller.ask("/get", "User-Agent: curl", "X-Internal-Debug: 1", host=HOST)
+        answer = caller.ask("/events", *FORGED, method="POST", host=HOST, body=b'{"id": 7}')
+        again = caller.ask("/get", "User-Agent: curl", *FORGED, host=HOST)
 
     received = origin.requests[-2]
     assert (received.method, received.target) == ("POST", "/post?team=team-a")
@@ -128,6 +132,11 @@ def test_the_example_rewrites_a_request_and_its_answer(examples: Gateway, pki: P
     headers = json.loads(again.text)["headers"]
     assert (headers["user-agent"], headers["x-caller-identity"]) == (["egress-gateway"], ["team-a/team-a"])
     assert "x-internal-debug" not in headers
+    for sent in origin.requests[-2:]:
+        assert sent.values("x-caller-identity") == ["team-a/team-a"]
+        assert sent.values("x-forwarded-by") == ["agentgateway-egress"]
+        assert not sent.values("x_caller_identity")
+        assert not sent.values("x-internal-debug")
 
 
 def test_a_refused_request_is_answered_through_the_response_policies(gateway: Gateway, pki: Pki) -> None:

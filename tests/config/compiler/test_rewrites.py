@@ -238,7 +238,7 @@ def written_blocks(text: str) -> list[tuple[str, Any, dict[str, Any]]]:
     ("file", "expected"),
     [
         ("deploy/examples/14-url-rewrite.yaml", {"urlRewrite": 4}),
-        ("deploy/examples/15-request-redirect.yaml", {"requestRedirect": 2, "requestMirror": 1}),
+        ("deploy/examples/15-request-redirect.yaml", {"requestRedirect": 2, "requestMirror": 2}),
         ("deploy/examples/25-cors-csrf-buffer.yaml", {"cors": 1, "csrf": 1}),
         ("docs/routing-filters.md", {"urlRewrite": 1, "requestRedirect": 1, "requestMirror": 1, "cors": 1, "csrf": 1}),
     ],
